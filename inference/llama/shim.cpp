@@ -1,0 +1,2 @@
+//go:build ignore
+extern "C" int hearth_placeholder() { return 0; }

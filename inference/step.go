@@ -1,0 +1,129 @@
+package inference
+
+import "errors"
+
+// This file holds what crosses the border between the scheduler
+// (inference/engine, which declares the interfaces) and the fence
+// (inference/llama, which satisfies them): flat data, no logits, no C types.
+
+// Traits is what a loaded context can do, probed when it is created.
+type Traits struct {
+	Cells      int // places in the KV cache, all sequences together
+	Sequences  int // sequence ids 0..Sequences-1 may be decoded
+	Holders    int // further ids, Sequences..Sequences+Holders-1, may only hold cells
+	Batch      int // most tokens in one Decode
+	MicroBatch int // tokens that the backend computes at once
+	Context    int // most positions of one sequence
+	Vocabulary int
+	// Unified says that all sequences share one pool of cells, so that SeqCp of
+	// a range is metadata only. Otherwise each sequence has Cells/Sequences of
+	// its own, and SeqCp copies a whole sequence.
+	Unified bool
+	// Share says that a copied prefix gives exactly the tokens that a computed
+	// one gives. Where it is false no prefix may be shared.
+	Share bool
+	// TrimTail says that SeqRm may remove the end of a sequence.
+	TrimTail bool
+}
+
+// Batch is the input of one Decode: four slices of equal length, one element a
+// token. Positions of a sequence are contiguous and follow what it holds.
+type Batch struct {
+	Token  []int32
+	Pos    []int32
+	Seq    []int32
+	Output []int8 // 1: this token's row is wanted for sampling
+}
+
+// Len returns the number of tokens.
+func (b *Batch) Len() int { return len(b.Token) }
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	b.Token, b.Pos, b.Seq, b.Output = b.Token[:0], b.Pos[:0], b.Seq[:0], b.Output[:0]
+}
+
+// Add appends a token.
+func (b *Batch) Add(token, pos, seq int32, output bool) {
+	var o int8
+	if output {
+		o = 1
+	}
+	b.Token, b.Pos = append(b.Token, token), append(b.Pos, pos)
+	b.Seq, b.Output = append(b.Seq, seq), append(b.Output, o)
+}
+
+// What a Decode can answer besides success.
+var (
+	// ErrNoSlot: no room for the batch; the memory is as it was before.
+	ErrNoSlot = errors.New("no free cells for the batch")
+	// ErrAborted: stopped by the abort switch; micro-batches that were done
+	// stay in the memory, so ask SeqPosMax of every sequence.
+	ErrAborted = errors.New("decode aborted")
+	// ErrBadBatch: the batch breaks a rule; nothing was done.
+	ErrBadBatch = errors.New("bad batch")
+	// ErrDecodeFatal: the backend failed; as with ErrAborted, ask SeqPosMax.
+	ErrDecodeFatal = errors.New("decode failed")
+)
+
+// TriggerKind is how a lazy grammar is switched on.
+type TriggerKind int
+
+// The trigger kinds of llama.cpp's common library, by the same numbers.
+const (
+	TriggerToken TriggerKind = iota
+	TriggerWord
+	TriggerPattern
+	TriggerPatternFull
+)
+
+// Trigger switches a lazy grammar on.
+type Trigger struct {
+	Kind  TriggerKind
+	Value string
+	Token int32 // for TriggerToken
+}
+
+// Grammar is a GBNF grammar with what the chat template says about its use.
+type Grammar struct {
+	GBNF     string
+	Lazy     bool
+	Triggers []Trigger
+	// Prefill is text that the prompt already holds and that the grammar has to
+	// be advanced over (the template's generation prompt).
+	Prefill string
+}
+
+// SamplerSpec is everything a sampler needs to know.
+type SamplerSpec struct {
+	Sampling
+	// Seed overrides Sampling.Seed: the engine resolves it, one for each choice.
+	Seed        uint32
+	Grammar     *Grammar // nil: unconstrained
+	Logprobs    bool
+	TopLogprobs int
+}
+
+// Sampler holds the sampling state of one choice: penalties' history, random
+// numbers, grammar. It belongs to the engine's loop. Close frees its C memory;
+// a second Close is an error.
+type Sampler interface {
+	Close() error
+}
+
+// SampleRow asks for a token: Index is the position in the last Batch, which
+// had Output set there.
+type SampleRow struct {
+	Index   int
+	Sampler Sampler
+}
+
+// Sampled is the answer to a SampleRow. The token is already accepted by the
+// sampler's grammar and history.
+type Sampled struct {
+	Token   int32
+	Logprob float32        // if asked for
+	Top     []TokenLogprob // if asked for; Bytes are not filled in
+	// Err is set when this row's grammar or sampler failed: the others are fine.
+	Err error
+}
