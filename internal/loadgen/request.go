@@ -1,0 +1,131 @@
+package loadgen
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Sample is one request. All times are milliseconds since the run began.
+type Sample struct {
+	Group  string  `json:"group"`
+	Client int     `json:"client"`
+	Index  int     `json:"index"` // number of the request among its client's
+	Start  float64 `json:"start_ms"`
+	// Arrivals has the time of each piece of the answer. A piece is one token
+	// with most servers; Pieces against CompletionTokens shows where it is not.
+	Arrivals         []float64 `json:"arrivals_ms"`
+	End              float64   `json:"end_ms"`
+	PromptTokens     int       `json:"prompt_tokens"`
+	CachedTokens     int       `json:"cached_tokens"`
+	CompletionTokens int       `json:"completion_tokens"`
+	Finish           string    `json:"finish"`
+	// Cut marks a request that the run ended because the others were done.
+	Cut bool `json:"cut,omitempty"`
+}
+
+// TTFT is the time to the first token in milliseconds; false if there was none.
+func (s *Sample) TTFT() (float64, bool) {
+	if len(s.Arrivals) == 0 {
+		return 0, false
+	}
+	return s.Arrivals[0] - s.Start, true
+}
+
+// Tokens is what the server counted, or for a request that was cut off the
+// pieces that arrived.
+func (s *Sample) Tokens() int { return max(s.CompletionTokens, len(s.Arrivals)) }
+
+// Gaps returns the times between pieces in milliseconds that overlap from..to.
+func (s *Sample) Gaps(from, to float64) []float64 {
+	var gaps []float64
+	for i := 1; i < len(s.Arrivals); i++ {
+		if s.Arrivals[i] > from && s.Arrivals[i-1] < to {
+			gaps = append(gaps, s.Arrivals[i]-s.Arrivals[i-1])
+		}
+	}
+	return gaps
+}
+
+// NewHTTPClient returns a client that opens a connection for each request: some
+// servers close a kept-alive connection after a stream, and a pooling client
+// sees that as a failure of the next request.
+func NewHTTPClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
+}
+
+// requestBody is what every server gets, byte for byte the same but for the model's name.
+func requestBody(t Target, seed uint64, scenario string, g Group, client, index int) ([]byte, error) {
+	body := map[string]any{
+		"model":          t.Model,
+		"messages":       conversation(seed, scenario, g, client, index),
+		"max_tokens":     g.MaxTokens,
+		"temperature":    0,
+		"stream":         true,
+		"stream_options": map[string]any{"include_usage": true},
+	}
+	if len(g.Schema) > 0 {
+		// The end of an answer belongs to the grammar here: no end token is biased.
+		body["response_format"] = map[string]any{
+			"type":        "json_schema",
+			"json_schema": map[string]any{"name": "answer", "strict": true, "schema": g.Schema},
+		}
+	} else if len(t.EndTokens) > 0 {
+		bias := make(map[string]int, len(t.EndTokens))
+		for _, token := range t.EndTokens {
+			bias[strconv.Itoa(int(token))] = -100
+		}
+		body["logit_bias"] = bias
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode chat request: %w", err)
+	}
+	return raw, nil
+}
+
+// send runs one request and fills s. onPiece is called after each piece.
+func send(ctx context.Context, client *http.Client, url string, body []byte, since func() float64, s *Sample, onPiece func(pieces int)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("build chat request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream")
+	s.Start = since()
+	defer func() { s.End = since() }()
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("send chat request: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return statusError("/v1/chat/completions", res)
+	}
+	return readEvents(res.Body, func(c *chunk) error {
+		if c.hasPiece() {
+			s.Arrivals = append(s.Arrivals, since())
+			onPiece(len(s.Arrivals))
+		}
+		for _, choice := range c.Choices {
+			if choice.FinishReason != "" {
+				s.Finish = choice.FinishReason
+			}
+		}
+		if c.Usage != nil {
+			s.PromptTokens = c.Usage.PromptTokens
+			s.CompletionTokens = c.Usage.CompletionTokens
+			s.CachedTokens = c.Usage.Details.CachedTokens
+		}
+		return nil
+	})
+}
+
+// milliseconds since start, by the monotonic clock.
+func sinceFunc(start time.Time) func() float64 {
+	return func() float64 { return float64(time.Since(start).Nanoseconds()) / 1e6 }
+}
