@@ -1,0 +1,94 @@
+# Hearth. 'make help' lists the targets. Everything that is fetched or compiled
+# natively lies in the cache ($XDG_CACHE_HOME/hearth); build/out holds what was
+# built for this checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+FETCH := go run ./third_party/fetch
+TOOL := go tool -modfile=third_party/tools/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# How long make test tries each fuzz target; make fuzz FUZZTIME=10m digs deeper.
+FUZZTIME ?= 3s
+# More arguments for hearth serve (make run) and for the benchmarks (make bench).
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: prerequisites native model hearth ## compile all into build/out, fetching what is missing (the default)
+
+.PHONY: run
+run: build ## set up everything and serve the default model on 127.0.0.1:8080
+	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
+
+.PHONY: test
+test: prerequisites-install build yardsticks venv lint test-go test-python fuzz ## set up everything and run every test
+	@build/skipped.sh
+
+.PHONY: test-go
+test-go: ## the Go tests, with the race detector (after make build yardsticks)
+	@mkdir -p build/out/test
+	@echo "== go test -race"
+	@go test -race -timeout 25m -json ./... | go run ./internal/testreport -skipped build/out/test/skipped-go
+
+.PHONY: test-python
+test-python: ## the tests with the official Python clients (after make build yardsticks)
+	@mkdir -p build/out/test
+	@echo "== pytest"
+	@"$$($(FETCH) venv)" -m pytest -rs tests | tee build/out/test/pytest.log
+
+.PHONY: test-gpu
+test-gpu: build ## smoke tests for a host with an NVIDIA GPU (after make cuda)
+	go test -tags gpu -count=1 -v -run '^TestGPU' ./inference/... ./cuda/...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@build/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: ## go vet, staticcheck, gofumpt
+	@echo "== lint"
+	@go vet ./...
+	@$(TOOL) staticcheck ./...
+	@unformatted="$$($(TOOL) gofumpt -l .)"; if [ -n "$$unformatted" ]; then \
+		echo "gofumpt would change these files (make format does):"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: format
+format: ## rewrite the Go files as gofumpt wants them
+	$(TOOL) gofumpt -w .
+
+.PHONY: bench
+bench: build yardsticks ## measure Hearth beside llama-server: tables, JSON, samples, plots
+	go run ./internal/benchsuite $(ARGS)
+
+.PHONY: bench-%
+bench-%: build yardsticks ## one scenario of make bench
+	go run ./internal/benchsuite --only $* $(ARGS)
+
+.PHONY: cuda
+cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)
+	@$(FETCH) cuda
+
+.PHONY: release-libs
+release-libs: prerequisites ## compile the CPU backend for every x86-64 processor, not this one alone
+	@$(FETCH) native --all-variants
+
+.PHONY: hearth
+hearth:
+	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
+
+.PHONY: native model yardsticks venv prerequisites
+native model yardsticks venv prerequisites:
+	@$(FETCH) $@ >/dev/null
+
+.PHONY: prerequisites-install
+prerequisites-install:
+	@$(FETCH) prerequisites --install
+
+.PHONY: clean
+clean: ## remove build/out; the cache stays
+	rm -rf build/out

@@ -1,0 +1,38 @@
+// Command fetch brings everything that Hearth does not write itself onto this
+// machine and builds the native libraries from it:
+//
+//	go run ./third_party/fetch COMMAND
+//
+//	prerequisites  check the compiler and Python (--install: install what lacks)
+//	source         fetch and unpack the llama.cpp source
+//	model          fetch the default model and print its path
+//	tools          find CMake and Ninja, or fetch them, and print their paths
+//	native         compile llama.cpp and the shim into build/out/lib
+//	yardsticks     compile llama-server and the benches into build/out/yardsticks
+//	cuda           compile the CUDA backend into build/out/lib
+//	venv           make the Python environment of the tests and print its python
+//
+// What is fetched is named, with version and sha256, in third_party/pins.json
+// (tests/requirements.txt for the Python environment); nothing else is. A file
+// becomes visible under its name only after its checksum was found right.
+//
+// Everything lands in a cache outside the checkout, $XDG_CACHE_HOME/hearth
+// (~/.cache/hearth where that is unset), shared by all checkouts:
+//
+//	downloads/      the files as fetched, under their pinned names
+//	src/            unpacked sources
+//	tools/          unpacked build tools and the CUDA toolkit
+//	native/KEY/     one native build; KEY hashes pin, flags and compiler
+//	models/         model files
+//	venv/KEY/       one Python environment; KEY hashes requirements and python
+//	locks/          one lock file for each thing that one process may make
+//
+// Where HEARTH_THIRD_PARTY_DIR names a folder, files are taken from there and
+// the network is never used; the downloads folder of another machine serves.
+// Otherwise they come through the pip of this machine, hence with the index,
+// credentials, proxy and certificates that are configured for it.
+//
+// The program runs before any native library exists, so it imports none of
+// Hearth's other packages. It is a single goroutine but for the reading of a
+// child's output; two processes are kept apart by locks on files.
+package main

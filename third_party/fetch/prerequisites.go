@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// errPrerequisites marks a machine that lacks a program which only its own
+// package manager should bring.
+var errPrerequisites = errors.New("programs are missing")
+
+// prerequisite is a program that must be there, how to see that, and the Debian
+// package that brings it.
+type prerequisite struct {
+	what, debian string
+	probe        []string
+}
+
+var prerequisiteList = []prerequisite{
+	{"a C compiler", "gcc", []string{"cc", "--version"}},
+	{"a C++ compiler", "g++", []string{"c++", "--version"}},
+	{"the C library's headers", "libc6-dev", []string{"sh", "-c", "echo '#include <stdlib.h>' | cc -E - >/dev/null"}},
+	{"Python 3", "python3", []string{"python3", "--version"}},
+	{"pip for Python 3", "python3-pip", []string{"python3", "-m", "pip", "--version"}},
+	{"git", "git", []string{"git", "--version"}},
+}
+
+// prerequisites checks that the machine has what the build and the tests take
+// from it. With install, what lacks is installed where that needs no password.
+func (a *app) prerequisites(ctx context.Context, install bool) error {
+	var missing, packages []string
+	for _, p := range prerequisiteList {
+		if exec.CommandContext(ctx, p.probe[0], p.probe[1:]...).Run() != nil {
+			missing = append(missing, p.what)
+			packages = append(packages, p.debian)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	command := "apt-get install -y --no-install-recommends " + strings.Join(packages, " ")
+	if install {
+		if prefix, ok := asRoot(ctx); ok {
+			a.logf("%s missing; installing the Debian packages %s", strings.Join(missing, ", "), strings.Join(packages, " "))
+			return a.shell(ctx, prefix+"apt-get update && "+prefix+command)
+		}
+	}
+	return fmt.Errorf("%w: %s. On Debian or Ubuntu this installs them:\n  sudo %s",
+		errPrerequisites, strings.Join(missing, ", "), command)
+}
+
+// asRoot says how to run a command as root without a password, if that is possible.
+func asRoot(ctx context.Context) (prefix string, ok bool) {
+	if os.Geteuid() == 0 {
+		return "", true
+	}
+	return "sudo ", exec.CommandContext(ctx, "sudo", "-n", "true").Run() == nil
+}
+
+func (a *app) shell(ctx context.Context, command string) error {
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = a.messages, a.messages
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	return nil
+}
