@@ -73,6 +73,7 @@ var allowed = map[string][]string{
 	"hearth/inference/residency":         {"hearth/inference"},
 	"hearth/inference/api/openai":        {"hearth/inference"},
 	"hearth/mcpserver":                   {"hearth/inference"},
+	"hearth/internal/httpserver":         {"hearth/internal/config"},
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
 	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }

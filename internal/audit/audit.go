@@ -1,0 +1,90 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Config is the section "audit" of the configuration.
+type Config struct {
+	// File gets one JSON line for each record, appended; empty: the records go
+	// to the server's log.
+	File string `yaml:"file"`
+}
+
+// Record is one thing that was done.
+type Record struct {
+	RequestID string
+	Principal string
+	Tenant    string
+	Via       string // the door: "POST /v1/chat/completions", "mcp stdio"
+	Action    string // "chat" or "complete"
+	Model     string
+	// Tokens of the prompt, of these the ones that were shared, and of the answer.
+	PromptTokens, CachedTokens, CompletionTokens int
+	Outcome                                      string // "ok", or the code of the error
+	Duration                                     time.Duration
+}
+
+// Sink keeps records.
+type Sink interface {
+	Write(Record)
+}
+
+// LogSink writes records as events of a zerolog logger.
+type LogSink struct {
+	log  zerolog.Logger
+	file io.Closer
+}
+
+// Open returns the sink that c asks for; log is used when it names no file.
+// Close the sink when nothing is recorded any more.
+func Open(c Config, log zerolog.Logger) (*LogSink, error) {
+	if c.File == "" {
+		return &LogSink{log: log.With().Bool("audit", true).Logger()}, nil
+	}
+	f, err := os.OpenFile(c.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the audit file: %w", err)
+	}
+	return &LogSink{log: zerolog.New(f).With().Timestamp().Logger(), file: f}, nil
+}
+
+// Write records r. Events carry no level, so that no log level hides them. A
+// record that the file does not take is reported on standard error.
+func (s *LogSink) Write(r Record) {
+	s.log.Log().
+		Str("request_id", r.RequestID).Str("principal", r.Principal).Str("tenant", r.Tenant).
+		Str("via", r.Via).Str("action", r.Action).Str("model", r.Model).
+		Int("prompt_tokens", r.PromptTokens).Int("cached_tokens", r.CachedTokens).Int("completion_tokens", r.CompletionTokens).
+		Str("outcome", r.Outcome).Dur("duration_ms", r.Duration).
+		Msg("request")
+}
+
+// Close closes the file, if there is one.
+func (s *LogSink) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+type viaKey struct{}
+
+// WithVia notes through which door the work of ctx came.
+func WithVia(ctx context.Context, via string) context.Context {
+	return context.WithValue(ctx, viaKey{}, via)
+}
+
+// ViaFrom returns the door that ctx carries, "internal" if none.
+func ViaFrom(ctx context.Context) string {
+	if via, ok := ctx.Value(viaKey{}).(string); ok {
+		return via
+	}
+	return "internal"
+}

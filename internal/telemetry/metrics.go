@@ -1,0 +1,171 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Buckets from 1 ms to 60 s, for the waits that people and programs notice.
+var seconds = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 20, 30, 60}
+
+// Rows and tokens of one step.
+var rows = []float64{0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048}
+
+// Metrics holds every metric of the process in a registry of its own.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests, rejected            *prometheus.CounterVec
+	prompt, cached, completion    *prometheus.CounterVec
+	queued, running, cells, ready *prometheus.GaugeVec
+	firstToken, interToken        *prometheus.HistogramVec
+	duration, step, batch         *prometheus.HistogramVec
+	httpRequests                  *prometheus.CounterVec
+	httpDuration                  *prometheus.HistogramVec
+	reloadOK, reloadTime          prometheus.Gauge
+}
+
+// NewMetrics registers all metrics; version labels hearth_build_info.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hearth_" + name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hearth_" + name, Help: help}, labels)
+		m.registry.MustRegister(g)
+		return g
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "hearth_" + name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(h)
+		return h
+	}
+	m.requests = counter("requests_total", "Requests that ended, by outcome.", "model", "outcome")
+	m.rejected = counter("requests_rejected_total", "Requests that were refused before they ran, by reason.", "model", "reason")
+	m.prompt = counter("prompt_tokens_total", "Tokens of prompts, shared ones included.", "model")
+	m.cached = counter("prompt_cached_tokens_total", "Tokens of prompts that were shared with an earlier computation.", "model")
+	m.completion = counter("completion_tokens_total", "Tokens generated.", "model")
+	m.queued = gauge("requests_queued", "Requests that wait for cells.", "model")
+	m.running = gauge("requests_running", "Requests that are being computed.", "model")
+	m.cells = gauge("kv_cells", "Cells of the KV cache, by state: used, reserved, cached (used by no running request), total.", "model", "state")
+	m.ready = gauge("model_ready", "1 when the model answers, 0 while it loads or after it failed.", "model")
+	m.firstToken = histogram("time_to_first_token_seconds", "From submission to the first token.", seconds, "model")
+	m.interToken = histogram("inter_token_seconds", "Between two tokens of a choice.", seconds, "model")
+	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
+	m.step = histogram("step_duration_seconds", "One step of the engine: decode and sampling.", seconds, "model")
+	m.batch = histogram("step_batch_tokens", "Tokens in one step, by kind: decode or prefill.", rows, "model", "kind")
+	m.httpRequests = counter("http_requests_total", "HTTP requests, by route and status code.", "method", "route", "code")
+	m.httpDuration = histogram("http_request_duration_seconds", "HTTP requests from the first byte in to the last byte out.", seconds, "method", "route")
+	m.reloadOK = gauge("config_last_reload_successful", "1 when the last reload of the configuration was taken, 0 when it was refused.").WithLabelValues()
+	m.reloadTime = gauge("config_last_reload_timestamp_seconds", "When the configuration was last taken.").WithLabelValues()
+	gauge("build_info", "Version of this program; always 1.", "version", "go_version").
+		WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.ConfigLoaded(true)
+	return m
+}
+
+// Handler serves /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// HTTP counts one HTTP request; route is the pattern, not the path.
+func (m *Metrics) HTTP(method, route string, code int, d time.Duration) {
+	m.httpRequests.WithLabelValues(method, route, strconv.Itoa(code)).Inc()
+	m.httpDuration.WithLabelValues(method, route).Observe(d.Seconds())
+}
+
+// ModelReady says whether a model answers.
+func (m *Metrics) ModelReady(model string, ready bool) {
+	v := 0.0
+	if ready {
+		v = 1
+	}
+	m.ready.WithLabelValues(model).Set(v)
+}
+
+// ConfigLoaded says whether the configuration was taken when it was last read.
+func (m *Metrics) ConfigLoaded(ok bool) {
+	if !ok {
+		m.reloadOK.Set(0)
+		return
+	}
+	m.reloadOK.Set(1)
+	m.reloadTime.SetToCurrentTime()
+}
+
+// ModelMetrics is what the engine of one model reports to.
+type ModelMetrics struct {
+	m     *Metrics
+	model string
+
+	queued, running                        prometheus.Gauge
+	used, reserved, cachedCells, total     prometheus.Gauge
+	firstToken, interToken, duration, step prometheus.Observer
+	decodeRows, prefillTokens              prometheus.Observer
+	prompt, cached, completion             prometheus.Counter
+}
+
+// Model returns the observer of the engine that runs the model of that id. Its
+// labels are looked up here, once, so that reporting a step costs no map.
+func (m *Metrics) Model(id string) *ModelMetrics {
+	return &ModelMetrics{
+		m: m, model: id,
+		queued: m.queued.WithLabelValues(id), running: m.running.WithLabelValues(id),
+		used: m.cells.WithLabelValues(id, "used"), reserved: m.cells.WithLabelValues(id, "reserved"),
+		cachedCells: m.cells.WithLabelValues(id, "cached"), total: m.cells.WithLabelValues(id, "total"),
+		firstToken: m.firstToken.WithLabelValues(id), interToken: m.interToken.WithLabelValues(id),
+		duration: m.duration.WithLabelValues(id), step: m.step.WithLabelValues(id),
+		decodeRows: m.batch.WithLabelValues(id, "decode"), prefillTokens: m.batch.WithLabelValues(id, "prefill"),
+		prompt: m.prompt.WithLabelValues(id), cached: m.cached.WithLabelValues(id), completion: m.completion.WithLabelValues(id),
+	}
+}
+
+// Queued sets the number of requests that wait.
+func (o *ModelMetrics) Queued(n int) { o.queued.Set(float64(n)) }
+
+// Running sets the number of requests that are computed.
+func (o *ModelMetrics) Running(n int) { o.running.Set(float64(n)) }
+
+// Step reports one step of the engine.
+func (o *ModelMetrics) Step(decodeRows, prefillTokens int, d time.Duration) {
+	o.decodeRows.Observe(float64(decodeRows))
+	o.prefillTokens.Observe(float64(prefillTokens))
+	o.step.Observe(d.Seconds())
+}
+
+// Cells sets how the cells of the KV cache are used.
+func (o *ModelMetrics) Cells(used, reserved, cached, total int) {
+	o.used.Set(float64(used))
+	o.reserved.Set(float64(reserved))
+	o.cachedCells.Set(float64(cached))
+	o.total.Set(float64(total))
+}
+
+// FirstToken reports the time from submission to a request's first token.
+func (o *ModelMetrics) FirstToken(d time.Duration) { o.firstToken.Observe(d.Seconds()) }
+
+// InterToken reports the time between two tokens of a choice.
+func (o *ModelMetrics) InterToken(d time.Duration) { o.interToken.Observe(d.Seconds()) }
+
+// Done reports the end of a request and the tokens it took.
+func (o *ModelMetrics) Done(outcome string, prompt, cached, completion int, d time.Duration) {
+	o.m.requests.WithLabelValues(o.model, outcome).Inc()
+	o.prompt.Add(float64(prompt))
+	o.cached.Add(float64(cached))
+	o.completion.Add(float64(completion))
+	o.duration.Observe(d.Seconds())
+}
+
+// Rejected reports a request that was refused before it ran.
+func (o *ModelMetrics) Rejected(reason string) { o.m.rejected.WithLabelValues(o.model, reason).Inc() }
