@@ -1,0 +1,224 @@
+package chat
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"hearth/inference"
+)
+
+// decoder turns the text of one choice into pieces. Joined, the pieces are the
+// answer; nothing of the text is lost but the marks around what they carry.
+type decoder interface {
+	feed(text string) []piece
+	finish(reason inference.FinishReason) []piece
+}
+
+// plainDecoder passes text through.
+type plainDecoder struct{}
+
+func (plainDecoder) feed(text string) []piece {
+	if text == "" {
+		return nil
+	}
+	return []piece{{content: text}}
+}
+
+func (plainDecoder) finish(inference.FinishReason) []piece { return nil }
+
+// textTools reads calls written as text; split, if set, takes the reasoning out
+// before.
+type textTools struct {
+	split *templateDecoder
+	tools *toolText
+}
+
+func (d *textTools) feed(text string) []piece {
+	if d.split == nil {
+		return d.tools.feed(text)
+	}
+	return d.through(d.split.feed(text))
+}
+
+func (d *textTools) finish(reason inference.FinishReason) []piece {
+	var out []piece
+	if d.split != nil {
+		out = d.through(d.split.finish(reason))
+	}
+	return append(out, d.tools.finish()...)
+}
+
+func (d *textTools) through(in []piece) []piece {
+	var out []piece
+	for _, p := range in {
+		if p.content == "" {
+			out = append(out, p)
+			continue
+		}
+		out = append(out, d.tools.feed(p.content)...)
+	}
+	return out
+}
+
+// message is what a Parser answers.
+type message struct {
+	Content   string `json:"content"`
+	Reasoning string `json:"reasoning_content"`
+	ToolCalls []struct {
+		ID        string `json:"id"`
+		Name      string `json:"name"`
+		Arguments string `json:"arguments"`
+	} `json:"tool_calls"`
+}
+
+// parseShare bounds parsing: after a parse that took d, the next one waits for
+// parseShare·d, because every parse reads the whole text again.
+const parseShare = 20
+
+// templateDecoder asks the template's own parser for the message so far and
+// passes on what is new in it.
+type templateDecoder struct {
+	parse func(text string, partial bool) (message, error)
+	names map[string]bool // the tools that may be called; nil: none
+	newID func() string
+	now   func() time.Time
+
+	raw       strings.Builder
+	content   string // sent
+	reasoning string // sent
+	calls     []string
+	next      time.Time // no parse before
+}
+
+func (d *templateDecoder) feed(text string) []piece {
+	d.raw.WriteString(text)
+	start := d.now()
+	if start.Before(d.next) {
+		return nil
+	}
+	msg, err := d.parse(d.raw.String(), true)
+	end := d.now()
+	d.next = end.Add(parseShare * end.Sub(start))
+	if err != nil {
+		return nil // the end of the answer decides what the text was
+	}
+	return d.diff(msg, false)
+}
+
+func (d *templateDecoder) finish(reason inference.FinishReason) []piece {
+	cut := reason == inference.FinishLength
+	msg, err := d.parse(d.raw.String(), cut)
+	if err == nil {
+		err = d.callable(msg)
+	}
+	if err != nil {
+		return d.salvage()
+	}
+	out := d.diff(msg, true)
+	if cut && d.reasoning == "" && len(d.calls) == 0 {
+		// A partial parse holds back what may be the beginning of a mark; now
+		// nothing more comes.
+		if rest, ok := strings.CutPrefix(d.raw.String(), d.content); ok {
+			content(&out, rest)
+		}
+	}
+	return out
+}
+
+// callable refuses a message with a call of no tool that was offered.
+func (d *templateDecoder) callable(msg message) error {
+	for _, c := range msg.ToolCalls {
+		if !d.names[c.Name] {
+			return fmt.Errorf("the model called %q, which is no tool", c.Name)
+		}
+	}
+	return nil
+}
+
+// diff returns what msg holds beyond what was sent. A partial message may
+// shrink again while its end is unclear: then nothing is sent until it grows
+// past what was.
+func (d *templateDecoder) diff(msg message, final bool) []piece {
+	var out []piece
+	if s := beyond(&d.reasoning, msg.Reasoning, final); s != "" {
+		out = append(out, piece{reasoning: s})
+	}
+	content(&out, beyond(&d.content, msg.Content, final))
+	for i, c := range msg.ToolCalls {
+		last := i == len(msg.ToolCalls)-1
+		if i == len(d.calls) {
+			// A name may still grow until the arguments begin.
+			if !d.names[c.Name] || (last && !final && c.Arguments == "") {
+				break
+			}
+			id := c.ID
+			if id == "" {
+				id = d.newID()
+			}
+			out = append(out, piece{call: &inference.ToolCallDelta{Index: i, ID: id, Name: c.Name}})
+			d.calls = append(d.calls, "")
+		}
+		args := c.Arguments
+		if args == "" && (final || !last) {
+			args = "{}"
+		}
+		if s := beyond(&d.calls[i], args, final); s != "" {
+			out = append(out, piece{call: &inference.ToolCallDelta{Index: i, Arguments: s}})
+		}
+	}
+	return out
+}
+
+// beyond returns what text holds after *sent and notes it as sent.
+func beyond(sent *string, text string, final bool) string {
+	rest, ok := strings.CutPrefix(text, *sent)
+	if !ok {
+		if !final || strings.HasPrefix(*sent, text) {
+			return ""
+		}
+		// The last word differs from what was sent: pass on all after the part
+		// that they have in common.
+		n := 0
+		for n < len(text) && n < len(*sent) && text[n] == (*sent)[n] {
+			n++
+		}
+		for n > 0 && n < len(text) && text[n]&0xC0 == 0x80 {
+			n-- // not inside a character
+		}
+		rest = text[n:]
+	}
+	*sent = text
+	return rest
+}
+
+// salvage returns, as content, the text after what was sent, when the text as a
+// whole is none that the template's model writes.
+func (d *templateDecoder) salvage() []piece {
+	raw, at := d.raw.String(), 0
+	sent := append([]string{d.reasoning, d.content}, d.calls...)
+	for _, s := range sent {
+		if i := strings.Index(raw[at:], s); i >= 0 {
+			at += i + len(s)
+		}
+	}
+	var out []piece
+	content(&out, raw[at:])
+	return out
+}
+
+// parserFunc adapts a Parser, whose lifetime the stream guards.
+func parserFunc(p *guardedParser) func(string, bool) (message, error) {
+	return func(text string, partial bool) (message, error) {
+		var m message
+		out, err := p.parse(text, partial)
+		if err != nil {
+			return m, err
+		}
+		if err := json.Unmarshal(out, &m); err != nil {
+			return m, fmt.Errorf("read the parser's answer: %w", err)
+		}
+		return m, nil
+	}
+}

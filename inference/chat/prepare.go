@@ -1,0 +1,198 @@
+package chat
+
+import (
+	"fmt"
+	"time"
+
+	"hearth/inference"
+)
+
+// prepared is a conversation made ready for the engine.
+type prepared struct {
+	prompt    string
+	grammar   *inference.Grammar
+	preserved []int32
+	stops     []string
+	// decoders gives the choices of a stream their decoders.
+	decoders func(m *Model, s *stream) error
+}
+
+// prepare validates r and renders it, with the constraints it asks for.
+func (m *Model) prepare(r *inference.ChatRequest) (*prepared, error) {
+	if !m.info.ChatTemplate {
+		return nil, fmt.Errorf("%w: %s has no chat template; use text completion instead", inference.ErrUnsupported, m.info.ID)
+	}
+	choice, err := validateChat(r)
+	if err != nil {
+		return nil, err
+	}
+	in := &applyInput{
+		ToolChoice:          choice.Mode,
+		ParallelToolCalls:   r.ParallelToolCalls && m.caps["supports_parallel_tool_calls"],
+		AddGenerationPrompt: true,
+		EnableThinking:      !r.NoReasoning,
+		TemplateKwargs:      r.TemplateArgs,
+	}
+	switch {
+	case len(r.Tools) > 0 && m.nativeTools:
+		return m.prepareNative(r, choice, in)
+	case len(r.Tools) > 0:
+		return m.prepareText(r, choice, in)
+	}
+	in.Messages = m.history(r.Messages)
+	return m.prepareFree(r, in)
+}
+
+// history renders the past for the template: calls and results become text
+// where it has no place for them.
+func (m *Model) history(messages []inference.Message) []applyMessage {
+	if !m.nativeTools {
+		messages = textHistory(messages)
+	}
+	return applyMessages(messages)
+}
+
+// prepareFree prepares a conversation without tools that may be called.
+func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared, error) {
+	schema := formatSchema(r.Format)
+	if schema != nil && !m.plain {
+		in.JSONSchema = schema
+	}
+	out, err := m.apply(in)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{prompt: out.Prompt, preserved: out.Preserved, stops: out.Stops}
+	plain := m.plain && !out.SupportsThinking
+	switch {
+	case schema == nil:
+	case plain:
+		gbnf, err := m.schemaGrammar(r.Format)
+		if err != nil {
+			return nil, err
+		}
+		p.grammar = &inference.Grammar{GBNF: gbnf}
+	default:
+		if p.grammar = out.grammar(); p.grammar == nil || p.grammar.Lazy {
+			return nil, fmt.Errorf("%w: the chat template of %s offers no way to hold an answer to response_format", inference.ErrUnsupported, m.info.ID)
+		}
+	}
+	p.decoders = func(m *Model, s *stream) error {
+		if plain {
+			for i := range s.choices {
+				s.choices[i].dec = plainDecoder{}
+			}
+			return nil
+		}
+		parse, err := m.newParser(out, false, s)
+		if err != nil {
+			return err
+		}
+		for i := range s.choices {
+			s.choices[i].dec = m.templateDecoder(parse, nil)
+		}
+		return nil
+	}
+	return p, nil
+}
+
+func (m *Model) templateDecoder(parse func(string, bool) (message, error), names map[string]bool) *templateDecoder {
+	return &templateDecoder{parse: parse, names: names, newID: m.newID, now: time.Now}
+}
+
+// prepareNative prepares a conversation with tools for a template that has a
+// place for them.
+func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolChoice, in *applyInput) (*prepared, error) {
+	if choice.Mode == inference.ToolNone {
+		in.Tools, in.Messages = applyTools(r.Tools), m.history(r.Messages)
+		return m.prepareFree(r, in)
+	}
+	in.Messages, in.Tools = m.history(r.Messages), applyTools(r.Tools)
+	out, err := m.apply(in)
+	if err != nil {
+		return nil, err
+	}
+	prompt := out.Prompt
+	callable := callableTools(r.Tools, choice)
+	if tools := constrainedTools(callable); len(callable) < len(r.Tools) || tools.reduced {
+		// The prompt shows every tool in full; what may be written is narrower.
+		in.Tools = applyTools(tools.list)
+		if out, err = m.apply(in); err != nil {
+			return nil, err
+		}
+	}
+	p := &prepared{prompt: prompt, grammar: out.grammar(), preserved: out.Preserved, stops: out.Stops}
+	if choice.Mode == inference.ToolRequired && (p.grammar == nil || p.grammar.Lazy) {
+		return nil, fmt.Errorf("%w: the chat template of %s offers no way to require a tool call; set tool_choice to auto", inference.ErrUnsupported, m.info.ID)
+	}
+	names := toolNames(callable)
+	p.decoders = func(m *Model, s *stream) error {
+		parse, err := m.newParser(out, true, s)
+		if err != nil {
+			return err
+		}
+		for i := range s.choices {
+			s.choices[i].dec = m.templateDecoder(parse, names)
+		}
+		return nil
+	}
+	return p, nil
+}
+
+// prepareText prepares a conversation with tools for a template without a place
+// for them: they stand in the system prompt, and calls are text.
+func (m *Model) prepareText(r *inference.ChatRequest, choice inference.ToolChoice, in *applyInput) (*prepared, error) {
+	messages := withTools(textHistory(r.Messages), r.Tools, choice.Mode)
+	in.Messages, in.ToolChoice = applyMessages(messages), inference.ToolNone
+	if choice.Mode == inference.ToolNone {
+		return m.prepareFree(r, in)
+	}
+	p, err := m.prepareFree(r, in)
+	if err != nil {
+		return nil, err
+	}
+	callable := callableTools(r.Tools, choice)
+	open, err := m.callOpenToken()
+	if err != nil {
+		return nil, err
+	}
+	if p.grammar, err = m.callGrammar(callable, r.ParallelToolCalls, choice.Mode, open); err != nil {
+		return nil, err
+	}
+	if open >= 0 {
+		p.preserved = append(append([]int32{}, p.preserved...), open)
+	}
+	free, names := p.decoders, toolNames(callable)
+	p.decoders = func(m *Model, s *stream) error {
+		if err := free(m, s); err != nil {
+			return err
+		}
+		for i := range s.choices {
+			split, _ := s.choices[i].dec.(*templateDecoder) // nil: plain text
+			s.choices[i].dec = &textTools{split: split, tools: &toolText{names: names, newID: m.newID}}
+		}
+		return nil
+	}
+	return p, nil
+}
+
+// callableTools returns the tools that the choice allows to call.
+func callableTools(tools []inference.Tool, choice inference.ToolChoice) []inference.Tool {
+	if choice.Name == "" {
+		return tools
+	}
+	for i := range tools {
+		if tools[i].Name == choice.Name {
+			return tools[i : i+1]
+		}
+	}
+	return nil
+}
+
+func toolNames(tools []inference.Tool) map[string]bool {
+	names := make(map[string]bool, len(tools))
+	for i := range tools {
+		names[tools[i].Name] = true
+	}
+	return names
+}

@@ -1,0 +1,123 @@
+package chat
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"hearth/inference"
+)
+
+// constrained are the tools that a grammar is made of.
+type constrained struct {
+	list    []inference.Tool
+	reduced bool // the arguments may be any object, because the schemas are too large
+}
+
+// constrainedTools leaves the schemas of many large tools out of the grammar:
+// one of more than MaxSchemaBytes in all takes longer to compile than an answer
+// to write. Names and the form of calls stay enforced, and the prompt is not
+// touched.
+func constrainedTools(tools []inference.Tool) constrained {
+	size := 0
+	for i := range tools {
+		size += len(tools[i].Parameters)
+	}
+	if size <= inference.MaxSchemaBytes {
+		return constrained{list: tools}
+	}
+	out := constrained{list: make([]inference.Tool, len(tools)), reduced: true}
+	for i := range tools {
+		out.list[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: json.RawMessage(`{"type":"object"}`)}
+	}
+	return out
+}
+
+// callOpenToken returns the token that callOpen is in the vocabulary, -1 if it
+// is ordinary text there.
+func (m *Model) callOpenToken() (int32, error) {
+	tokens, err := m.lm.Tokenize(callOpen, inference.TokenizeOptions{ParseSpecial: true})
+	if err != nil {
+		return -1, fmt.Errorf("tokenize %s: %w", callOpen, err)
+	}
+	if len(tokens) == 1 {
+		return tokens[0], nil
+	}
+	return -1, nil
+}
+
+// beforeCall matches text without callOpen's first letters: what a model that
+// thinks aloud may write before the call that is required of it.
+const beforeCall = `hearth-before ::= ([^<] | "<"+ ([^<t] | "t" ([^<o] | "o" [^<o])))*` + "\n"
+
+// callGrammar returns the grammar of calls written as text. Where calls are
+// required it holds from the first token; otherwise from callOpen on.
+func (m *Model) callGrammar(tools []inference.Tool, parallel bool, mode inference.ToolMode, open int32) (*inference.Grammar, error) {
+	object, err := m.callObject(constrainedTools(tools).list)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	root := "hearth-call"
+	if parallel {
+		root += ` ([ \n]? hearth-call)*`
+	}
+	if mode == inference.ToolRequired && !m.plain {
+		root = "hearth-before " + root
+		b.WriteString(beforeCall)
+	}
+	fmt.Fprintf(&b, "root ::= %s\n", root)
+	fmt.Fprintf(&b, "hearth-call ::= %q [ \\n]? hearth-object [ \\n]? %q\n", callOpen, callClose)
+	b.WriteString(object)
+
+	g := &inference.Grammar{GBNF: b.String()}
+	if mode == inference.ToolAuto {
+		g.Lazy = true
+		g.Triggers = []inference.Trigger{{Kind: inference.TriggerWord, Value: callOpen}}
+		if open >= 0 {
+			g.Triggers = []inference.Trigger{{Kind: inference.TriggerToken, Value: callOpen, Token: open}}
+		}
+	}
+	return g, nil
+}
+
+// callObject returns the rules of the object inside a call, hearth-object and
+// those that it refers to.
+func (m *Model) callObject(tools []inference.Tool) (string, error) {
+	gbnf, err := m.lm.SchemaToGrammar(callSchema(tools))
+	if err == nil {
+		return renameRoot(gbnf), nil
+	}
+	// Find the tool that it is about.
+	for i := range tools {
+		if _, err := m.lm.SchemaToGrammar(parameters(&tools[i])); err != nil {
+			return "", refused("tools", fmt.Sprintf("the parameters of %q cannot be turned into a grammar", tools[i].Name), err)
+		}
+	}
+	return "", refused("tools", "cannot be turned into a grammar", err)
+}
+
+// localRef is a reference within the schema of a tool. A JSON string escapes its
+// quotes, so the expression matches nothing inside of one.
+var localRef = regexp.MustCompile(`("\$ref"\s*:\s*")#/`)
+
+// callSchema describes {"name", "arguments"} for any of the tools. Their schemas
+// are kept as text, because the order of properties is the order in which a
+// model has to write them; only references move with the schema they belong to.
+func callSchema(tools []inference.Tool) json.RawMessage {
+	alternatives := make([]string, len(tools))
+	for i := range tools {
+		params := localRef.ReplaceAll(parameters(&tools[i]), fmt.Appendf(nil, "${1}#/oneOf/%d/properties/arguments/", i))
+		alternatives[i] = fmt.Sprintf(`{"type":"object","properties":{"name":{"const":%q},"arguments":%s},"required":["name","arguments"],"additionalProperties":false}`, tools[i].Name, params)
+	}
+	return json.RawMessage(`{"oneOf":[` + strings.Join(alternatives, ",") + `]}`)
+}
+
+var rootRule = regexp.MustCompile(`(?m)^root ::=`)
+
+// renameRoot makes room for a root rule around the one of a grammar. A grammar
+// made of a schema does not refer to its own root.
+func renameRoot(gbnf string) string {
+	return rootRule.ReplaceAllString(gbnf, "hearth-object ::=")
+}
