@@ -79,6 +79,9 @@ type Tool struct {
 	Name        string // ^[a-zA-Z0-9_-]{1,64}$
 	Description string
 	Parameters  json.RawMessage // JSON Schema of the arguments; empty: no arguments
+	// Strict promises arguments that satisfy Parameters: a schema that the model
+	// cannot be held to is then refused.
+	Strict bool
 }
 
 // ToolMode says whether the model may, must or must not call tools.
