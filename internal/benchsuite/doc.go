@@ -1,0 +1,21 @@
+// Command benchsuite compares Hearth with llama-server of the very same
+// llama.cpp build, in one run:
+//
+//	go run ./internal/benchsuite [-rounds N] [-scenarios a,b] [-quick] [-out DIR]
+//
+// In each round every scenario is run on each system, a freshly started process
+// each time: Hearth, llama-server as it comes, llama-server tuned for the
+// scenario; the next round takes them in the opposite order. All get the same
+// model, threads, total context, number of sequences and, byte for byte, the
+// same requests, whose words come from a seed that each round has of its own. The
+// load generator is a child process of one thread, pinned to the last CPU, for
+// every system alike. llama-batched-bench of the same build, at the same
+// lengths, shows what the compute alone would allow.
+//
+// It writes report.md, report.svg, report.json and, line by line while it runs,
+// raw.jsonl with the arrival time of every token. A goal that is missed stays in
+// the report and is marked; the exit status says only whether the report was made.
+//
+// The program owns the processes that it starts and stops every one of them,
+// also when it is interrupted. It runs one thing at a time.
+package main

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"hearth/internal/loadgen"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := runMain(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "benchsuite:", err)
+		os.Exit(1)
+	}
+}
+
+func runMain(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == loadCommand {
+		return runLoad(ctx, os.Stdin, os.Stdout, os.Stderr)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, which is the load generator too: %w", err)
+	}
+	s, err := parse(args, self, os.Stderr)
+	if err != nil {
+		return err
+	}
+	r, err := s.execute(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout)
+	if err := writeTerminal(os.Stdout, r); err != nil {
+		return fmt.Errorf("print the table: %w", err)
+	}
+	fmt.Fprintf(os.Stdout, "\nreport: %s\n", filepath.Join(s.dir, "report.md"))
+	return nil
+}
+
+// parse makes a suite of the command line.
+func parse(args []string, self string, status io.Writer) (*suite, error) {
+	s := &suite{self: self, status: status}
+	set := &s.settings
+	var names string
+	flags := flag.NewFlagSet("benchsuite", flag.ContinueOnError)
+	flags.StringVar(&set.Hearth, "hearth", "build/out/bin/hearth", "the hearth binary")
+	flags.StringVar(&set.Yardstick, "yardsticks", "build/out/yardsticks", "folder of llama-server and llama-batched-bench")
+	flags.StringVar(&set.Model, "model", defaultModel(), "GGUF file to serve")
+	flags.StringVar(&s.dir, "out", "build/out/bench", "folder for the report")
+	flags.StringVar(&names, "scenarios", strings.Join(loadgen.Names(), ","), "scenarios to run")
+	flags.IntVar(&set.Context, "context", 16384, "cells of context in all")
+	flags.IntVar(&set.Sequences, "sequences", 8, "requests at one time")
+	flags.IntVar(&set.Threads, "threads", runtime.NumCPU(), "compute threads")
+	flags.IntVar(&set.Rounds, "rounds", 3, "how often every scenario runs on every system")
+	flags.Uint64Var(&set.Seed, "seed", 0, "seed of the first round's prompts (0: a random one)")
+	flags.BoolVar(&set.Quick, "quick", false, "one round of tiny numbers, to see that everything works; its figures mean nothing")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if set.Quick {
+		set.Rounds = 1
+	}
+	if set.Seed == 0 {
+		set.Seed = rand.Uint64N(1 << 53) // so that every JSON reader keeps it exactly
+	}
+	for flagName, v := range map[string]int{"-context": set.Context, "-sequences": set.Sequences, "-threads": set.Threads, "-rounds": set.Rounds} {
+		if v < 1 {
+			return nil, fmt.Errorf("%s is %d: it must be at least 1", flagName, v)
+		}
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		scenario, err := loadgen.Find(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("-scenarios: %w", err)
+		}
+		if set.Quick {
+			scenario = quick(scenario)
+		}
+		s.scenarios = append(s.scenarios, scenario)
+	}
+	return s, nil
+}
+
+// quick makes a scenario tiny.
+func quick(s loadgen.Scenario) loadgen.Scenario {
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		g.Clients = min(g.Clients, 2)
+		g.Requests = min(g.Requests, 1)
+		g.MaxTokens = min(g.MaxTokens, 8)
+		g.PromptWords = min(g.PromptWords, 60)
+		g.SharedSystemWords = min(g.SharedSystemWords, 60)
+	}
+	return s
+}
+
+// defaultModel is where make leaves the default model.
+func defaultModel() string {
+	if path := os.Getenv("HEARTH_TEST_MODEL"); path != "" {
+		return path
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "hearth", "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
+// execute checks what it needs, measures, and writes the report.
+func (s *suite) execute(ctx context.Context) (*report, error) {
+	for _, path := range []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench"), s.settings.Model} {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, "logs"), 0o755); err != nil {
+		return nil, fmt.Errorf("create the report's folder: %w", err)
+	}
+	raw, err := os.Create(filepath.Join(s.dir, "raw.jsonl"))
+	if err != nil {
+		return nil, fmt.Errorf("create the file of samples: %w", err)
+	}
+	defer raw.Close()
+	s.raw = raw
+	m := describe(s.settings)
+	fmt.Fprintf(s.status, "%d rounds of %d scenarios on %d systems, seed %d, %s, load averages %s\n",
+		s.settings.Rounds, len(s.scenarios), len(systems), s.settings.Seed, m.CPU, m.Load)
+	if err := s.measure(ctx); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(s.status)
+	r := assemble(s, m, time.Now())
+	return r, errors.Join(s.write(r), raw.Close())
+}
+
+// write writes the three forms of the report.
+func (s *suite) write(r *report) error {
+	asJSON := func(w io.Writer, r *report) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", " ")
+		return e.Encode(r)
+	}
+	for name, form := range map[string]func(io.Writer, *report) error{"report.json": asJSON, "report.md": writeMarkdown, "report.svg": writeSVG} {
+		f, err := os.Create(filepath.Join(s.dir, name))
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		if err := errors.Join(form(f, r), f.Close()); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// writeMarkdown writes report.md.
+func writeMarkdown(w io.Writer, r *report) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Hearth and llama-server, compared\n\n")
+	if r.Settings.Quick {
+		b.WriteString("**A quick run, which shows only that the comparison works: its figures mean nothing.**\n\n")
+	}
+	b.WriteString("![Hearth against llama-server, by round](report.svg)\n\n")
+	writeTable(&b, r)
+	b.WriteString("\nFigures are medians over the rounds with least–most in brackets. A ratio is Hearth over llama-server in the\n" +
+		"same round; ↑ marks figures where more is better, ↓ where less is. Ratios count: absolute figures differ from\n" +
+		"machine to machine. The ceiling is llama-batched-bench of the same build at the same lengths, with nothing shared\n" +
+		"but what the scenario shares and no server around it.\n\n")
+	b.WriteString("## How it was measured\n\n")
+	writeFacts(&b, r)
+	b.WriteString("\n## The commands\n\n")
+	writeCommands(&b, r)
+	if len(r.Notes) > 0 {
+		b.WriteString("\n## Was the work the same?\n\n")
+		for _, n := range r.Notes {
+			fmt.Fprintf(&b, "- %s\n", n)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeTable(b *strings.Builder, r *report) {
+	b.WriteString("| scenario | figure | Hearth | llama-server | ratio | tuned | ratio to tuned | ceiling | goal |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
+	last := ""
+	for _, row := range r.Rows {
+		title := row.Title
+		if title == last {
+			title = ""
+		}
+		last = row.Title
+		ceiling := ""
+		if row.Ceiling != nil {
+			ceiling = figures(*row.Ceiling)
+		}
+		fmt.Fprintf(b, "| %s | %s, %s %s | %s | %s | %s | %s | %s | %s | %s |\n", title, row.Metric, row.Unit, arrow(row.More),
+			figures(row.Hearth), figures(row.Plain), bold(times(row.ToPlain), row.Goal != nil), figures(row.Tuned), times(row.ToTuned), ceiling, verdict(row))
+	}
+}
+
+func arrow(more bool) string {
+	if more {
+		return "↑"
+	}
+	return "↓"
+}
+
+func bold(s string, yes bool) string {
+	if yes {
+		return "**" + s + "**"
+	}
+	return s
+}
+
+// verdict says whether the goal was reached, and in how many rounds.
+func verdict(r row) string {
+	if r.Goal == nil {
+		return ""
+	}
+	sign, good := "≤", func(v float64) bool { return v <= r.Goal.Bound }
+	if r.Goal.More {
+		sign, good = "≥", func(v float64) bool { return v >= r.Goal.Bound }
+	}
+	rounds := 0
+	for _, v := range r.ToPlain.Values {
+		if good(v) {
+			rounds++
+		}
+	}
+	word := "✗ FALLS SHORT of"
+	if *r.Reached {
+		word = "✓ reached"
+	}
+	return fmt.Sprintf("%s %s %.3g (%d of %d rounds)", word, sign, r.Goal.Bound, rounds, len(r.ToPlain.Values))
+}
+
+// figures prints a spread with as many digits as it carries.
+func figures(s spread) string {
+	if len(s.Values) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%s [%s–%s]", number(s.Median), number(s.Min), number(s.Max))
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func times(s spread) string {
+	if len(s.Values) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%s× [%s–%s]", ratio(s.Median), ratio(s.Min), ratio(s.Max))
+}
+
+func ratio(v float64) string {
+	if v < 0.1 {
+		return fmt.Sprintf("%.3f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func writeFacts(b *strings.Builder, r *report) {
+	m := r.Machine
+	kind := ""
+	if m.Virtual {
+		kind = ", virtual machine"
+	}
+	governor := ""
+	if m.Governor != "" {
+		governor = ", governor " + m.Governor
+	}
+	fmt.Fprintf(b, "- Machine: %s, %d CPUs%s%s, %.1f GB memory, %s, Linux %s; load averages %s at the start.\n",
+		m.CPU, m.CPUs, kind, governor, float64(m.MemoryKB)/1e6, m.System, m.Kernel, m.Load)
+	fmt.Fprintf(b, "- Hearth: %s, commit %s, %s. llama.cpp: %s.\n", m.HearthText, m.Commit, m.Go, m.LlamaCPP)
+	fmt.Fprintf(b, "- Model %s; %d threads, %d cells of context in all, %d sequences, for every system.\n",
+		filepath.Base(r.Settings.Model), r.Settings.Threads, r.Settings.Context, r.Settings.Sequences)
+	fmt.Fprintf(b, "- %d rounds from seed %d, %s to %s (%s). Every run on a freshly started process, after its first token and a warm-up\n"+
+		"  of %d short requests; the systems in turn, the next round in the opposite order; greedy sampling; the load\n"+
+		"  generator one thread, pinned to the last CPU.\n",
+		r.Settings.Rounds, r.Settings.Seed, r.Begin.Format(time.DateTime), r.End.Format(time.DateTime), r.End.Sub(r.Begin).Round(time.Second), r.Settings.Sequences)
+	for _, s := range r.Plan {
+		var groups []string
+		for _, g := range s.Groups {
+			requests := fmt.Sprintf("%d requests each", g.Requests)
+			if g.Requests == 0 {
+				requests = "one request after another until the others are done"
+			}
+			text := fmt.Sprintf("%d clients, %s, prompts of %d words, %d tokens out", g.Clients, requests, g.PromptWords, g.MaxTokens)
+			if g.SharedSystemWords > 0 {
+				text += fmt.Sprintf(", one system prompt of %d words", g.SharedSystemWords)
+			}
+			groups = append(groups, text)
+		}
+		fmt.Fprintf(b, "- `%s` (%s): %s.\n", s.Name, s.Title, strings.Join(groups, "; "))
+	}
+	b.WriteString("- Cold start is the median over the scenarios of a round, peak memory (VmHWM) the largest.\n")
+	b.WriteString("- Every sample is in `raw.jsonl`, one run a line.\n")
+}
+
+func writeCommands(b *strings.Builder, r *report) {
+	seen := map[string]bool{}
+	for _, run := range r.Runs {
+		line := shorten(run.Command)
+		if run.System == tuned {
+			line = run.Scenario + ": " + line
+		}
+		if !seen[run.System+line] {
+			seen[run.System+line] = true
+			fmt.Fprintf(b, "- %s: `%s`\n", run.System, line)
+		}
+	}
+	for _, c := range r.Ceilings {
+		line := shorten(c.Command)
+		if !seen[c.Scenario+line] {
+			seen[c.Scenario+line] = true
+			fmt.Fprintf(b, "- ceiling, %s, round %d: `%s`\n", c.Scenario, c.Round+1, line)
+		}
+	}
+}
+
+// shorten leaves out folders and the port, which differ from run to run.
+func shorten(command []string) string {
+	words := slices.Clone(command)
+	for i, w := range words {
+		switch {
+		case filepath.IsAbs(w):
+			words[i] = filepath.Base(w)
+		case i > 0 && words[i-1] == "--port":
+			words[i] = "PORT"
+		case strings.HasPrefix(w, "127.0.0.1:"):
+			words[i] = "127.0.0.1:PORT"
+		}
+	}
+	return strings.Join(words, " ")
+}

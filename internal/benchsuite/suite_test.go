@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"hearth/internal/loadgen"
+)
+
+// TestMain lets this test binary, under other names, stand for the programs that
+// the suite starts.
+func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch filepath.Base(os.Args[0]) {
+	case "hearth", "llama-server":
+		err = fakeServer(ctx, os.Args[1:])
+	case "llama-batched-bench":
+		fmt.Println("a line that is no JSON")
+		fmt.Println(`{"pp": 40, "tg": 8, "pl": 2, "t_pp": 0.25, "t_tg": 0.75}`)
+	default:
+		if len(os.Args) == 2 && os.Args[1] == loadCommand {
+			err = runMain(ctx, os.Args[1:])
+			break
+		}
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// fakeServer serves the few routes that the suite uses until it is told to stop.
+func fakeServer(ctx context.Context, args []string) error {
+	addr := ""
+	for i, a := range args {
+		switch a {
+		case "version", "--version":
+			fmt.Println("a fake, version 1")
+			return nil
+		case "--port":
+			addr = "127.0.0.1:" + args[i+1]
+		case "--listen":
+			addr = args[i+1]
+		case "--kv-unified":
+			return errors.New("fake: this flag is refused")
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"data":[{"id":"tiny"}]}`) })
+	mux.HandleFunc("POST /tokenize", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tokens":[2]}`) })
+	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			MaxTokens int `json:"max_tokens"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		for range body.MaxTokens {
+			fmt.Fprint(w, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n")
+			w.(http.Flusher).Flush()
+		}
+		fmt.Fprintf(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", body.MaxTokens)
+	})
+	server := &http.Server{Addr: addr, Handler: mux}
+	stopped := context.AfterFunc(ctx, func() { server.Close() })
+	defer stopped()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// fakes returns the flags of a quick suite over programs that are this binary.
+func fakes(t *testing.T, more ...string) (flags []string, self string) {
+	t.Helper()
+	// The race detector makes each of the many processes wait a second at its end.
+	t.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"hearth", "llama-server", "llama-batched-bench"} {
+		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	model := filepath.Join(dir, "tiny.gguf")
+	if err := os.WriteFile(model, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{
+		"-hearth", filepath.Join(dir, "hearth"), "-yardsticks", dir, "-model", model,
+		"-out", filepath.Join(dir, "report"), "-sequences", "2", "-threads", "1", "-seed", "9",
+	}, more...), self
+}
+
+func TestSuiteMakesAWholeReport(t *testing.T) {
+	flags, self := fakes(t, "-quick", "-scenarios", "single,mixed,parallel,json-schema")
+	var status bytes.Buffer
+	s, err := parse(flags, self, &status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.execute(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, status.String())
+	}
+	if len(r.Runs) != 12 || len(r.Ceilings) != 3 {
+		t.Errorf("%d runs and %d ceilings, want 12 and 3", len(r.Runs), len(r.Ceilings))
+	}
+	for _, run := range r.Runs {
+		if run.ColdStart <= 0 || run.PeakBytes <= 0 || run.Summary.Tokens == 0 {
+			t.Errorf("%s on %s: cold start %.1f ms, peak %d bytes, %d tokens: none may be zero", run.Scenario, run.System, run.ColdStart, run.PeakBytes, run.Summary.Tokens)
+		}
+	}
+	judged := 0
+	for _, row := range r.Rows {
+		if row.Reached != nil {
+			judged++
+		}
+		if row.Metric == throughput.name && row.Scenario == "single" && (row.Ceiling == nil || row.Ceiling.Median != 16) {
+			t.Errorf("ceiling of one stream is %+v, want 16 tokens/s", row.Ceiling)
+		}
+	}
+	if judged != 3 {
+		t.Errorf("%d rows are judged by a goal, want 3", judged)
+	}
+	if !strings.Contains(status.String(), "[16/16]") {
+		t.Errorf("the progress does not end at the last step:\n%s", status.String())
+	}
+	checkFiles(t, s.dir, len(r.Runs))
+}
+
+func checkFiles(t *testing.T, dir string, runs int) {
+	t.Helper()
+	raw, err := os.Open(filepath.Join(dir, "raw.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	lines := bufio.NewScanner(raw)
+	lines.Buffer(nil, 1<<20)
+	n := 0
+	for ; lines.Scan(); n++ {
+		var r struct {
+			run
+			Result loadgen.Result `json:"result"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil || r.System == "" || len(r.Result.Samples) == 0 {
+			t.Errorf("line %d of raw.jsonl: %v, system %q, %d samples", n+1, err, r.System, len(r.Result.Samples))
+		}
+	}
+	if n != runs {
+		t.Errorf("raw.jsonl has %d runs, want %d", n, runs)
+	}
+	markdown, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"quick run", "≥ 0.97", "≤ 0.1", "one stream", "cold start", "peak resident memory", "--port PORT", "-npp 40", "same number of prompt tokens"} {
+		if !strings.Contains(string(markdown), want) {
+			t.Errorf("report.md lacks %q", want)
+		}
+	}
+	plot, err := os.Open(filepath.Join(dir, "report.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plot.Close()
+	for d := xml.NewDecoder(plot); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("report.svg is no XML: %v", err)
+		}
+	}
+}
+
+func TestSuiteSaysWhichServerDied(t *testing.T) {
+	flags, self := fakes(t, "-quick", "-scenarios", "shared-prefix") // tuned with --kv-unified, which the fake refuses
+	s, err := parse(flags, self, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.execute(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "shared-prefix on llama-server, tuned") || !strings.Contains(err.Error(), "this flag is refused") {
+		t.Errorf("error %v, want one that names scenario and system and shows the log", err)
+	}
+}
+
+func TestSuiteNeedsItsPrograms(t *testing.T) {
+	flags, self := fakes(t)
+	s, err := parse(append(flags, "-hearth", filepath.Join(t.TempDir(), "none")), self, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.execute(t.Context()); err == nil || !strings.Contains(err.Error(), "make bench") {
+		t.Errorf("error %v, want one that names make bench", err)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-scenarios", "huge"}, {"-threads", "-1"}, {"extra"}} {
+		if _, err := parse(args, "", io.Discard); err == nil {
+			t.Errorf("parse(%v) was accepted", args)
+		}
+	}
+}
+
+func TestOrderFavoursNobody(t *testing.T) {
+	if !slices.Equal(order(0), []string{hearth, plain, tuned}) || !slices.Equal(order(1), []string{tuned, plain, hearth}) {
+		t.Errorf("orders %v and %v", order(0), order(1))
+	}
+}
+
+func TestParsePeak(t *testing.T) {
+	got, err := parsePeak("Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n")
+	if err != nil || got != 2<<20 {
+		t.Errorf("parsePeak = %d, %v; want 2 MiB", got, err)
+	}
+	if _, err := parsePeak("Name:\tx\n"); err == nil {
+		t.Error("parsePeak found a peak where there is none")
+	}
+}

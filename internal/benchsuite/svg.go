@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"math"
+	"strings"
+)
+
+// Measures of the plot in pixels.
+const (
+	plotWidth  = 900
+	labelWidth = 330
+	rightEdge  = plotWidth - 40
+	rowHeight  = 30
+	topMargin  = 84
+)
+
+// gain is how many times better Hearth is: above 1 it is ahead, whichever way
+// the figure counts.
+func gain(ratio float64, more bool) float64 {
+	if more {
+		return ratio
+	}
+	return 1 / ratio
+}
+
+// writeSVG plots, for each row and round, how many times better Hearth was than
+// llama-server as it comes (full dots) and tuned (rings), with the medians as
+// bars and the goals as marks, on a logarithmic axis.
+func writeSVG(w io.Writer, r *report) error {
+	low, high := 0.5, 2.0
+	for _, row := range r.Rows {
+		for _, v := range append(append([]float64{}, row.ToPlain.Values...), row.ToTuned.Values...) {
+			if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
+				low, high = min(low, g), max(high, g)
+			}
+		}
+		if row.Goal != nil {
+			high = max(high, gain(row.Goal.Bound, row.More))
+		}
+	}
+	low, high = low/1.15, high*1.15
+	x := func(g float64) float64 {
+		return labelWidth + (math.Log(g)-math.Log(low))/(math.Log(high)-math.Log(low))*(rightEdge-labelWidth)
+	}
+	height := topMargin + rowHeight*len(r.Rows) + 40
+	bottom := topMargin + rowHeight*len(r.Rows)
+
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n", plotWidth, height, plotWidth, height)
+	fmt.Fprintf(&b, "<title>Hearth against llama-server, by round</title>\n")
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", plotWidth, height)
+	text(&b, 16, 26, "start", "16", "#1b1b1b", "How many times better than llama-server, by round")
+	text(&b, 16, 46, "start", "12", "#555555", fmt.Sprintf("right of 1×: Hearth ahead. %d rounds on %s, %d threads, %s", r.Settings.Rounds, r.Machine.CPU, r.Settings.Threads, modelID(r.Settings.Model)))
+	legend(&b)
+	for _, tick := range ticks(low, high) {
+		color, width := "#e3e3e3", 1.0
+		if tick == 1 {
+			color, width = "#555555", 1.5
+		}
+		fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s" stroke-width="%.1f"/>`+"\n", x(tick), topMargin-6, x(tick), bottom, color, width)
+		text(&b, x(tick), float64(bottom+18), "middle", "12", "#555555", fmt.Sprintf("%g×", tick))
+	}
+	for i, row := range r.Rows {
+		drawRow(&b, row, float64(topMargin+rowHeight*i)+rowHeight/2, x)
+	}
+	b.WriteString("</svg>\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func drawRow(b *strings.Builder, row row, y float64, x func(float64) float64) {
+	name := row.Scenario
+	if name == "" {
+		name = row.Title
+	}
+	text(b, labelWidth-14, y+4, "end", "12", "#1b1b1b", name+": "+row.Metric)
+	color := "#2f6fb3"
+	if row.Reached != nil {
+		color = "#1a7f4b"
+		if !*row.Reached {
+			color = "#c0392b"
+		}
+	}
+	if row.Goal != nil {
+		at := x(gain(row.Goal.Bound, row.More))
+		fmt.Fprintf(b, `<path d="M%.1f %.1f l5 -7 h-10 z" fill="#b7791f"/>`+"\n", at, y-4)
+		fmt.Fprintf(b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#b7791f" stroke-width="1.5"/>`+"\n", at, y-5, at, y+11)
+	}
+	for _, v := range row.ToTuned.Values {
+		if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
+			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="none" stroke="#8a8a8a"/>`+"\n", x(g), y+4)
+		}
+	}
+	for _, v := range row.ToPlain.Values {
+		if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
+			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s" fill-opacity="0.55"/>`+"\n", x(g), y-3, color)
+		}
+	}
+	if len(row.ToPlain.Values) > 0 && row.ToPlain.Median > 0 {
+		at := x(gain(row.ToPlain.Median, row.More))
+		fmt.Fprintf(b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="3"/>`+"\n", at, y-9, at, y+4, color)
+	}
+}
+
+func legend(b *strings.Builder) {
+	y := 64.0
+	fmt.Fprintf(b, `<circle cx="22" cy="%.1f" r="3.5" fill="#2f6fb3" fill-opacity="0.55"/>`+"\n", y-4)
+	text(b, 32, y, "start", "11", "#555555", "against llama-server as it comes; bar: median; green: goal reached, red: goal missed")
+	fmt.Fprintf(b, `<circle cx="492" cy="%.1f" r="3.5" fill="none" stroke="#8a8a8a"/>`+"\n", y-4)
+	text(b, 502, y, "start", "11", "#555555", "against llama-server tuned for the scenario")
+	fmt.Fprintf(b, `<path d="M742 %.1f l5 -7 h-10 z" fill="#b7791f"/>`+"\n", y)
+	text(b, 752, y, "start", "11", "#555555", "goal")
+}
+
+func text(b *strings.Builder, x, y float64, anchor, size, color, s string) {
+	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="%s" font-size="%s" fill="%s">%s</text>`+"\n", x, y, anchor, size, color, html.EscapeString(s))
+}
+
+// ticks returns the round numbers of a logarithmic axis.
+func ticks(low, high float64) []float64 {
+	var out []float64
+	for exponent := math.Floor(math.Log10(low)); exponent <= math.Ceil(math.Log10(high)); exponent++ {
+		for _, digit := range []float64{1, 2, 5} {
+			if v := digit * math.Pow(10, exponent); v >= low && v <= high {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
