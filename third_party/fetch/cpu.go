@@ -31,8 +31,9 @@ var cpuFlags = []struct {
 	{"AVX512_VBMI", []string{"avx512vbmi"}},
 	{"AVX512_BF16", []string{"avx512_bf16"}},
 	{"AVX512_VNNI", []string{"avx512_vnni"}},
-	{"AMX_TILE", []string{"amx_tile"}},
-	{"AMX_INT8", []string{"amx_int8"}},
+	// No AMX: a variant that needs it is never chosen. Virtual machines announce
+	// the tiles and then lose their state at a context switch, and the next tile
+	// instruction ends the process with SIGILL (seen).
 }
 
 var variantPattern = regexp.MustCompile(`(?m)^\s*ggml_add_cpu_backend_variant\((\w+)([ \w]*)\)`)
