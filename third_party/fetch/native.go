@@ -28,6 +28,10 @@ func (t nativeTree) log() string   { return filepath.Join(t.dir, "build.log") }
 // libhearth-shim.so is what the Go program links.
 var backends = []string{"libhearth-shim.so", "libggml-rpc.so", "libggml-cpu*.so"}
 
+// amxVariant is the one CPU backend that is not shipped: ggml would choose it by
+// the processor's flags, which cannot be trusted there (see cpuFlags).
+const amxVariant = "libggml-cpu-sapphirerapids.so"
+
 // native compiles the product's libraries and puts them into build/out/lib.
 func (a *app) native(ctx context.Context, allVariants bool) error {
 	return a.withProductTree(ctx, allVariants, func(t nativeTree) error {
@@ -38,6 +42,7 @@ func (a *app) native(ctx context.Context, allVariants bool) error {
 		if err != nil {
 			return err
 		}
+		delete(files, amxVariant)
 		return a.install("lib", files)
 	})
 }
