@@ -1,0 +1,91 @@
+package mcpserver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"hearth/inference"
+)
+
+// call is one message on its way through mcp-go. mcp-go sees it as the client
+// session of that message alone: what mcp-go wants to tell the client lands
+// here and is written in order before the result, and the key under which
+// mcp-go files a running call is nobody else's. A call belongs to the goroutine
+// that handles its message.
+type call struct {
+	msg     *message
+	key     string // random; what mcp-go takes for the id of a session
+	session *session
+	// emit writes one notification to the client, in order and before the
+	// result. It is nil where the exchange carries nothing but the result.
+	emit    func(notification []byte) error
+	queued  chan mcp.JSONRPCNotification
+	failure *failure
+}
+
+func newCall(msg *message, s *session) *call {
+	return &call{msg: msg, key: rand.Text(), session: s, queued: make(chan mcp.JSONRPCNotification, 8)}
+}
+
+// Initialize, Initialized, NotificationChannel and SessionID make a call the
+// ClientSession that mcp-go asks for.
+func (c *call) Initialize() {}
+
+// Initialized reports that notifications may be sent.
+func (c *call) Initialized() bool { return true }
+
+// NotificationChannel takes the few notifications that mcp-go itself sends.
+// Progress does not pass through it.
+func (c *call) NotificationChannel() chan<- mcp.JSONRPCNotification { return c.queued }
+
+// SessionID returns the key of this one message.
+func (c *call) SessionID() string { return c.key }
+
+// notify writes a notification.
+func (c *call) notify(method string, params any) error {
+	data, err := json.Marshal(struct {
+		JSONRPC string `json:"jsonrpc"`
+		Method  string `json:"method"`
+		Params  any    `json:"params"`
+	}{mcp.JSONRPC_VERSION, method, params})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", method, err)
+	}
+	return c.emit(data)
+}
+
+// finish writes what mcp-go queued and returns the response as it goes out,
+// with the error code that belongs to the failure.
+func (c *call) finish(response []byte) ([]byte, error) {
+	for len(c.queued) > 0 {
+		n := <-c.queued
+		if c.emit == nil {
+			continue
+		}
+		if err := c.notify(n.Method, n.Params); err != nil {
+			return nil, err
+		}
+	}
+	if c.failure == nil {
+		return response, nil
+	}
+	return c.failure.response(c.msg.id), nil
+}
+
+type callKey struct{}
+
+func withCall(ctx context.Context, c *call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+func callFrom(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// callerOf returns on whose behalf the message is handled.
+func callerOf(ctx context.Context) inference.Caller { return inference.CallerFrom(ctx) }

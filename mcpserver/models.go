@@ -1,0 +1,161 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"hearth/inference"
+)
+
+// modelsURI lists the models; behind it follows the escaped id of one.
+const modelsURI = "models://"
+
+// maxCompletions is how many values the protocol lets a completion have.
+const maxCompletions = 100
+
+// model is what clients are told about a model. The file's path is not theirs.
+type model struct {
+	ID            string  `json:"id"`
+	State         string  `json:"state"`
+	Progress      float32 `json:"progress"`
+	Error         string  `json:"error,omitempty"`
+	Description   string  `json:"description,omitempty"`
+	Architecture  string  `json:"architecture,omitempty"`
+	Quantization  string  `json:"quantization,omitempty"`
+	Parameters    uint64  `json:"parameters,omitempty"`
+	FileBytes     int64   `json:"file_bytes,omitempty"`
+	Context       int     `json:"context,omitempty"`
+	TrainContext  int     `json:"train_context,omitempty"`
+	Vocabulary    int     `json:"vocabulary,omitempty"`
+	ChatTemplate  bool    `json:"chat_template"`
+	TemplateTools bool    `json:"template_tools"`
+	GPULayers     int     `json:"gpu_layers"`
+}
+
+func modelSchema() string {
+	count := `"minimum":0`
+	return object("", []string{"id", "state", "progress", "chat_template", "template_tools", "gpu_layers"},
+		member("id", "string", "The name that requests use.", ""),
+		member("state", "string", "Only a ready model answers.", `"enum":["loading","ready","failed"]`),
+		member("progress", "number", "How much of it is loaded.", between("0", "1")),
+		member("error", "string", "Why it failed.", ""),
+		member("description", "string", "What it is, in a few words.", ""),
+		member("architecture", "string", "Architecture, as the file names it.", ""),
+		member("quantization", "string", "How its weights are stored.", ""),
+		member("parameters", "integer", "Number of parameters.", count),
+		member("file_bytes", "integer", "Size of its file.", count),
+		member("context", "integer", "Tokens that one request, prompt and answer together, may use.", count),
+		member("train_context", "integer", "Tokens it was trained for.", count),
+		member("vocabulary", "integer", "Number of different tokens.", count),
+		member("chat_template", "boolean", "Whether its file says how a conversation is written.", ""),
+		member("template_tools", "boolean", "Whether that has a place for tools.", ""),
+		member("gpu_layers", "integer", "Layers that are computed on GPUs.", count),
+	)
+}
+
+func describe(status inference.ModelStatus) model {
+	i := status.Info
+	m := model{
+		ID: i.ID, State: string(status.State), Progress: status.Progress,
+		Description: i.Description, Architecture: i.Architecture, Quantization: i.Quantization,
+		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
+		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers,
+	}
+	if status.State == inference.ModelReady {
+		m.Progress = 1
+	}
+	if status.Err != nil {
+		m.Error = inference.Classify(status.Err).Message
+	}
+	return m
+}
+
+type modelList struct {
+	Models []model `json:"models"`
+}
+
+func (s *Server) models() modelList {
+	l := modelList{Models: []model{}}
+	for _, status := range s.config.Models.List() {
+		l.Models = append(l.Models, describe(status))
+	}
+	return l
+}
+
+func (s *Server) listModelsTool() *tool {
+	return &tool{
+		name:        "list_models",
+		title:       "List models",
+		description: "Lists the models that this server offers, with their state and the size of their context. The first is the default.",
+		input:       object("", nil),
+		output:      object("", []string{"models"}, property{"models", `{"type":"array","description":"The models, in a fixed order.","items":` + modelSchema() + `}`}),
+		repeatable:  true,
+		run: func(context.Context, *run) (*outcome, error) {
+			return &outcome{structured: s.models()}, nil
+		},
+	}
+}
+
+func (s *Server) registerResources() {
+	const mime = "application/json"
+	s.mcp.AddResource(
+		mcp.NewResource(modelsURI, "models", mcp.WithResourceTitle("Models"), mcp.WithResourceDescription("The models that this server offers."), mcp.WithMIMEType(mime)),
+		func(_ context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+			return contents(request.Params.URI, s.models())
+		})
+	s.mcp.AddResourceTemplate(
+		mcp.NewResourceTemplate(modelsURI+"{id}", "model", mcp.WithTemplateTitle("Model"), mcp.WithTemplateDescription("One model: its state, its size and its context."), mcp.WithTemplateMIMEType(mime)),
+		func(_ context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+			return s.readModel(request.Params.URI)
+		})
+}
+
+func (s *Server) readModel(uri string) ([]mcp.ResourceContents, error) {
+	id, err := url.PathUnescape(strings.TrimPrefix(uri, modelsURI))
+	if err != nil {
+		return nil, inference.Invalid("params.uri", "the id of the model is badly escaped")
+	}
+	var served []string
+	for _, status := range s.config.Models.List() {
+		if status.Info.ID == id {
+			return contents(uri, describe(status))
+		}
+		served = append(served, status.Info.ID)
+	}
+	return nil, &notFoundError{uri: uri, err: &inference.ModelError{ID: id, Served: served}}
+}
+
+func contents(uri string, v any) ([]mcp.ResourceContents, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", uri, err)
+	}
+	return []mcp.ResourceContents{mcp.TextResourceContents{URI: uri, MIMEType: "application/json", Text: string(text)}}, nil
+}
+
+// completer completes the id in the template of the model resource.
+type completer struct{ s *Server }
+
+// CompleteResourceArgument returns the ids that begin with what was typed.
+func (c completer) CompleteResourceArgument(_ context.Context, uri string, argument mcp.CompleteArgument, _ mcp.CompleteContext) (*mcp.Completion, error) {
+	if uri != modelsURI+"{id}" || argument.Name != "id" {
+		return nil, inference.Invalid("params.ref.uri", "only the argument id of %s{id} can be completed", modelsURI)
+	}
+	found := &mcp.Completion{Values: []string{}}
+	for _, status := range c.s.config.Models.List() {
+		if !strings.HasPrefix(status.Info.ID, argument.Value) {
+			continue
+		}
+		found.Total++
+		if len(found.Values) < maxCompletions {
+			found.Values = append(found.Values, status.Info.ID)
+		}
+	}
+	found.HasMore = found.Total > len(found.Values)
+	return found, nil
+}

@@ -1,0 +1,121 @@
+package mcpserver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/mark3labs/mcp-go/server"
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxBodyBytes       = 4 << 20
+	DefaultMaxCallsPerSession = 64
+)
+
+// coalesce is the shortest time between two progress notifications of a call.
+const coalesce = 33 * time.Millisecond
+
+// Config is what the server needs.
+type Config struct {
+	Models inference.Models // required
+	Log    zerolog.Logger
+	// Version is reported to clients; required.
+	Version string
+	// AllowedOrigins lists the web pages, as scheme://host[:port], that may use
+	// the endpoint besides those of a loopback host.
+	AllowedOrigins []string
+	// MaxBodyBytes bounds one message; 0: DefaultMaxBodyBytes.
+	MaxBodyBytes int64
+	// MaxCallsPerSession bounds the requests that one session, or one stdio
+	// connection, has in flight; 0: DefaultMaxCallsPerSession.
+	MaxCallsPerSession int
+	// CallTimeout ends a call of a model with ErrDeadline; 0: none.
+	CallTimeout time.Duration
+	// RequestID returns the id under which the request that ctx belongs to is
+	// logged, "" if it has none; nil: every call gets a fresh one.
+	RequestID func(ctx context.Context) string
+}
+
+// Server is the MCP server. It is safe for concurrent use and holds no
+// goroutine beyond those of the requests it serves.
+type Server struct {
+	config   Config
+	log      zerolog.Logger
+	mcp      *server.MCPServer
+	endpoint *endpoint
+	every    time.Duration // between progress notifications
+}
+
+// New returns a server. An error names what is wrong with the configuration.
+func New(c Config) (*Server, error) {
+	if c.Models == nil {
+		return nil, errors.New("mcpserver: Models is missing")
+	}
+	if c.Version == "" {
+		return nil, errors.New("mcpserver: Version is missing")
+	}
+	if c.MaxBodyBytes < 0 || c.MaxCallsPerSession < 0 || c.CallTimeout < 0 {
+		return nil, errors.New("mcpserver: MaxBodyBytes, MaxCallsPerSession and CallTimeout must not be negative; 0 means the default")
+	}
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = DefaultMaxBodyBytes
+	}
+	if c.MaxCallsPerSession == 0 {
+		c.MaxCallsPerSession = DefaultMaxCallsPerSession
+	}
+	s := &Server{config: c, log: c.Log, every: coalesce}
+	hooks := &server.Hooks{}
+	hooks.AddOnError(s.onError)
+	s.mcp = server.NewMCPServer("hearth", c.Version,
+		server.WithTitle("Hearth"),
+		server.WithInstructions(instructions),
+		server.WithToolCapabilities(false),
+		server.WithResourceCapabilities(false, false),
+		server.WithCompletions(),
+		server.WithResourceCompletionProvider(completer{s}),
+		server.WithHooks(hooks),
+	)
+	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.generateTool(), s.listModelsTool()} {
+		if err := s.register(t); err != nil {
+			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
+		}
+	}
+	s.registerResources()
+	var err error
+	if s.endpoint, err = newEndpoint(s.mcp, c); err != nil {
+		return nil, fmt.Errorf("mcpserver: %w", err)
+	}
+	return s, nil
+}
+
+const instructions = "A language model that runs on this server. " +
+	"Use `chat` for an answer to a message or a conversation, `generate` to continue a text, " +
+	"`count_tokens` before sending something long, `list_models` to see which models are served and how much context they have. " +
+	"With a progressToken, chat and generate stream: the message fields of the progress notifications, joined, are the text."
+
+// Handler returns the handler of the endpoint /mcp. The Host header is not
+// looked at: the HTTP server checks it for all routes.
+func (s *Server) Handler() http.Handler { return s.endpoint }
+
+func (s *Server) requestID(ctx context.Context) string {
+	if s.config.RequestID != nil {
+		if id := s.config.RequestID(ctx); id != "" {
+			return id
+		}
+	}
+	return "mcp-" + rand.Text()
+}
+
+// slogger returns a logger for mcp-go, which speaks slog.
+func slogger(l zerolog.Logger) *slog.Logger {
+	return slog.New(zerolog.NewSlogHandler(l))
+}
