@@ -1,0 +1,194 @@
+package llama
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"hearth/inference"
+)
+
+// Sampler is the sampling state of one choice. Its penalties look back over the
+// tokens that it drew itself, not over the prompt.
+type Sampler struct {
+	once
+	m   *Model
+	h   *C.hearth_sampler
+	top int // places for likeliest tokens
+	// logprobs tells whether probabilities were asked for.
+	logprobs bool
+	// call is the number of the Sample call that used it last.
+	call uint64
+}
+
+var errRow = errors.New("row cannot be sampled")
+
+// NewSampler makes a sampler. It refuses values out of range, and a grammar that
+// does not compile, with an *inference.InvalidError.
+func (c *Context) NewSampler(spec *inference.SamplerSpec) (inference.Sampler, error) {
+	s, err := c.m.newSampler(spec, false)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newSampler makes a sampler; with reference set it runs llama.cpp's own chain
+// over the whole vocabulary, for tests to compare with.
+func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sampler, error) {
+	if err := spec.Validate(m.info.Vocabulary); err != nil {
+		return nil, err
+	}
+	if spec.TopLogprobs < 0 || spec.TopLogprobs > inference.MaxTopLogprobs {
+		return nil, inference.Invalid("top_logprobs", "must be between 0 and %d, got %d", inference.MaxTopLogprobs, spec.TopLogprobs)
+	}
+	s := &Sampler{m: m, logprobs: spec.Logprobs}
+	if spec.Logprobs {
+		s.top = min(spec.TopLogprobs, m.info.Vocabulary)
+	}
+	p := C.hearth_sampler_params{
+		temperature: C.float(spec.Temperature), top_k: C.int32_t(spec.TopK), top_p: C.float(spec.TopP), min_p: C.float(spec.MinP),
+		repeat_penalty: C.float(spec.RepeatPenalty), repeat_last_n: C.int32_t(spec.RepeatLastN),
+		presence_penalty: C.float(spec.PresencePenalty), frequency_penalty: C.float(spec.FrequencyPenalty),
+		seed: C.uint32_t(spec.Seed), logprobs: flag(spec.Logprobs), top_logprobs: C.int32_t(s.top), reference: flag(reference),
+	}
+	biasToken, bias := make([]int32, 0, len(spec.LogitBias)), make([]float32, 0, len(spec.LogitBias))
+	for t, b := range spec.LogitBias {
+		biasToken, bias = append(biasToken, t), append(bias, b)
+	}
+	g, err := packGrammar(spec.Grammar)
+	if err != nil {
+		return nil, err
+	}
+	err = m.use(func(h *C.hearth_model) error {
+		var cerr *C.char
+		s.h = C.hearth_sampler_new(h, &p,
+			(*C.int32_t)(unsafe.SliceData(biasToken)), (*C.float)(unsafe.SliceData(bias)), C.int32_t(len(bias)),
+			(*C.char)(ptr(unsafe.SliceData(g.text))), (*C.int64_t)(unsafe.SliceData(g.len)), flag(g.lazy),
+			(*C.int32_t)(unsafe.SliceData(g.kind)), (*C.int32_t)(unsafe.SliceData(g.token)), C.int32_t(len(g.kind)), &cerr)
+		if s.h == nil {
+			return takeError(&cerr)
+		}
+		m.users.add(&m.users.samplers, 1)
+		return nil
+	})
+	if errors.Is(err, ErrClosed) {
+		return nil, fmt.Errorf("create sampler: %w", err)
+	}
+	if err != nil {
+		return nil, inference.Invalid("grammar", "%v", err)
+	}
+	return s, nil
+}
+
+// Close frees the sampler.
+func (s *Sampler) Close() error {
+	if !s.close() {
+		return fmt.Errorf("close sampler: %w", ErrClosed)
+	}
+	C.hearth_sampler_free(s.h)
+	s.m.users.add(&s.m.users.samplers, -1)
+	return nil
+}
+
+// sampleArrays is what crosses to C in one Sample call, kept between calls.
+type sampleArrays struct {
+	call       uint64
+	row        []int32 // place in the caller's slices
+	index      []int32
+	handle     []*C.hearth_sampler
+	token      []int32
+	status     []int32
+	logprob    []float32
+	topN       []int32
+	topToken   []int32
+	topLogprob []float32
+}
+
+func (a *sampleArrays) reset(n int) {
+	a.call++
+	a.row, a.index, a.handle = a.row[:0], a.index[:0], a.handle[:0]
+	if cap(a.token) < n {
+		a.token, a.status, a.logprob, a.topN = make([]int32, n), make([]int32, n), make([]float32, n), make([]int32, n)
+		a.topToken, a.topLogprob = make([]int32, n*inference.MaxTopLogprobs), make([]float32, n*inference.MaxTopLogprobs)
+	}
+	a.token, a.status, a.logprob, a.topN = a.token[:n], a.status[:n], a.logprob[:n], a.topN[:n]
+}
+
+// checkRow refuses a row that C would abort on.
+func (c *Context) checkRow(r *inference.SampleRow) (*Sampler, error) {
+	s, ok := r.Sampler.(*Sampler)
+	switch {
+	case !ok || s == nil:
+		return nil, fmt.Errorf("%w: it has no sampler of this model", errRow)
+	case s.m != c.m:
+		return nil, fmt.Errorf("%w: its sampler belongs to another model", errRow)
+	case s.closed.Load():
+		return nil, fmt.Errorf("%w: its sampler is closed", errRow)
+	case s.call == c.draw.call:
+		return nil, fmt.Errorf("%w: its sampler is used by another row of the same step", errRow)
+	case r.Index < 0 || r.Index >= len(c.rows) || c.rows[r.Index] == 0:
+		return nil, fmt.Errorf("%w: token %d of the last batch has no output", errRow, r.Index)
+	}
+	return s, nil
+}
+
+// Sample draws a token for each row of the last Decode, in parallel where that is
+// quicker. A row's own failure is in out[i].Err; the error is of all rows.
+func (c *Context) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
+	if c.closed.Load() {
+		return fmt.Errorf("sample: %w", ErrClosed)
+	}
+	if len(rows) != len(out) {
+		return fmt.Errorf("sample: %d rows and %d places for the answers", len(rows), len(out))
+	}
+	a := &c.draw
+	a.reset(len(rows))
+	for i := range rows {
+		out[i] = inference.Sampled{}
+		s, err := c.checkRow(&rows[i])
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		s.call = a.call
+		a.row, a.index, a.handle = append(a.row, int32(i)), append(a.index, int32(rows[i].Index)), append(a.handle, s.h)
+	}
+	n := len(a.row)
+	if n == 0 {
+		return nil
+	}
+	rc := C.hearth_sample(c.h, C.int32_t(n), (*C.int32_t)(unsafe.SliceData(a.index)), (**C.hearth_sampler)(unsafe.SliceData(a.handle)),
+		(*C.int32_t)(unsafe.SliceData(a.token)), (*C.int32_t)(unsafe.SliceData(a.status)), (*C.float)(unsafe.SliceData(a.logprob)),
+		(*C.int32_t)(unsafe.SliceData(a.topToken)), (*C.float)(unsafe.SliceData(a.topLogprob)), (*C.int32_t)(unsafe.SliceData(a.topN)),
+		inference.MaxTopLogprobs)
+	if rc != 0 {
+		return fmt.Errorf("sample: %w: the backend gave no logits", inference.ErrDecodeFatal)
+	}
+	for k := range n {
+		o, s := &out[a.row[k]], rows[a.row[k]].Sampler.(*Sampler)
+		if a.status[k] != 0 {
+			o.Err = fmt.Errorf("sample: %s", C.GoString(C.hearth_sampler_error(s.h)))
+			continue
+		}
+		o.Token = a.token[k]
+		if !s.logprobs {
+			continue
+		}
+		o.Logprob = a.logprob[k]
+		if s.top == 0 {
+			continue
+		}
+		o.Top = make([]inference.TokenLogprob, a.topN[k])
+		for j := range o.Top {
+			at := k*inference.MaxTopLogprobs + j
+			o.Top[j] = inference.TokenLogprob{Token: a.topToken[at], Logprob: a.topLogprob[at]}
+		}
+	}
+	return nil
+}

@@ -1,2 +1,0 @@
-//go:build ignore
-extern "C" int hearth_placeholder() { return 0; }

@@ -1,0 +1,213 @@
+// The border between Go and llama.cpp: plain C. Arrays are flat, structures that
+// are deep cross as JSON text, and every function catches every C++ exception.
+//
+// Strings that a function returns, and error texts, are freed with
+// hearth_string_free. A function that fails returns NULL or a negative number
+// and sets *err; err may not be NULL where it is a parameter.
+#ifndef HEARTH_SHIM_H
+#define HEARTH_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define HEARTH_API __attribute__((visibility("default")))
+#else
+#define HEARTH_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hearth_model     hearth_model;
+typedef struct hearth_context   hearth_context;
+typedef struct hearth_sampler   hearth_sampler;
+typedef struct hearth_templates hearth_templates;
+typedef struct hearth_parser    hearth_parser;
+typedef struct hearth_progress  hearth_progress;
+
+// ---- process ----------------------------------------------------------------
+
+enum {
+    HEARTH_KIND_MODEL     = 0,
+    HEARTH_KIND_CONTEXT   = 1,
+    HEARTH_KIND_SAMPLER   = 2,
+    HEARTH_KIND_TEMPLATES = 3,
+    HEARTH_KIND_PARSER    = 4,
+    HEARTH_KIND_PROGRESS  = 5,
+    HEARTH_KINDS          = 6,
+};
+
+typedef void (*hearth_log_fn)(int32_t level, const char * text);
+
+HEARTH_API void    hearth_string_free(char * s);
+HEARTH_API int64_t hearth_live(int32_t kind); // handles of a kind that are not freed
+
+// Loads the backends from lib_dir, once per process. log may be NULL.
+HEARTH_API int32_t hearth_init(const char * lib_dir, hearth_log_fn log, int32_t min_level, char ** err);
+// JSON: [{"name","description","kind","free","total"}]
+HEARTH_API char *  hearth_devices(char ** err);
+HEARTH_API int32_t hearth_add_rpc(const char * endpoint, char ** err);
+
+// ---- model ------------------------------------------------------------------
+
+enum {
+    HEARTH_LAYERS_ALL  = -1,
+    HEARTH_LAYERS_AUTO = -2,
+};
+
+typedef struct {
+    int32_t  gpu_layers; // a number, HEARTH_LAYERS_ALL or HEARTH_LAYERS_AUTO
+    int32_t  split_mode; // 0 none, 1 layer, 2 row
+    int32_t  use_mmap;
+    int32_t  use_mlock;
+    int32_t  vocab_only;
+    int32_t  any_device; // 0: only the named devices
+    // the context that has to fit beside the layers, for HEARTH_LAYERS_AUTO
+    uint32_t fit_cells;
+    uint32_t fit_sequences;
+    uint32_t fit_batch;
+    uint32_t fit_ubatch;
+    int32_t  fit_kv_type;
+    int32_t  fit_unified;
+    int32_t  fit_offload_kqv;
+} hearth_model_params;
+
+HEARTH_API hearth_progress * hearth_progress_new(void);
+HEARTH_API float             hearth_progress_get(const hearth_progress * p); // 0..1
+HEARTH_API void              hearth_progress_cancel(hearth_progress * p);
+HEARTH_API int32_t           hearth_progress_cancelled(const hearth_progress * p);
+HEARTH_API void              hearth_progress_free(hearth_progress * p);
+
+// devices: names, one a line. split: a share for each device, or NULL.
+HEARTH_API hearth_model * hearth_model_load(const char * path, const hearth_model_params * p, const char * devices,
+                                            const float * split, int32_t n_split, hearth_progress * progress, char ** err);
+HEARTH_API void    hearth_model_free(hearth_model * m);
+HEARTH_API char *  hearth_model_info(hearth_model * m, char ** err); // JSON
+HEARTH_API char *  hearth_model_meta(hearth_model * m, const char * key); // NULL: no such scalar
+
+// ---- vocabulary -------------------------------------------------------------
+
+enum {
+    HEARTH_TOKEN_EOG     = 1,
+    HEARTH_TOKEN_CONTROL = 2,
+};
+
+// Texts of all tokens, one after the other; offsets has one more than there are
+// tokens. Returns the bytes needed, and writes only if they fit into cap.
+HEARTH_API int64_t hearth_vocab_pieces(hearth_model * m, int32_t special, char * buf, int64_t cap, int64_t * offsets, char ** err);
+HEARTH_API void    hearth_vocab_flags(hearth_model * m, uint8_t * flags);
+// Returns the number of tokens, or minus the number needed if cap is too small,
+// or INT64_MIN with *err set. stack is the size in bytes of a stack of its own,
+// 0 for the caller's.
+HEARTH_API int64_t hearth_tokenize(hearth_model * m, const char * text, int64_t len, int32_t add_special, int32_t parse_special,
+                                   int32_t * out, int64_t cap, int64_t stack, char ** err);
+HEARTH_API char *  hearth_detokenize(hearth_model * m, const int32_t * tokens, int64_t n, int64_t * len, char ** err);
+
+// ---- context ----------------------------------------------------------------
+
+enum {
+    HEARTH_KV_F16  = 0,
+    HEARTH_KV_Q8_0 = 1,
+    HEARTH_KV_Q4_0 = 2,
+};
+
+typedef struct {
+    uint32_t cells;
+    uint32_t sequences;
+    uint32_t batch;
+    uint32_t ubatch;
+    int32_t  threads;
+    int32_t  threads_batch;
+    int32_t  kv_type;         // HEARTH_KV_*
+    int32_t  flash_attention; // -1 auto, 0 off, 1 on
+    int32_t  unified;
+    int32_t  offload_kqv;
+} hearth_context_params;
+
+typedef struct {
+    int32_t cells;
+    int32_t sequences;
+    int32_t holders;
+    int32_t batch;
+    int32_t ubatch;
+    int32_t context;
+    int32_t vocabulary;
+    int32_t unified;
+    int32_t share;
+    int32_t trim_tail;
+} hearth_traits;
+
+enum {
+    HEARTH_DECODE_EXCEPTION = -1000,
+};
+
+HEARTH_API hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err);
+HEARTH_API void         hearth_context_free(hearth_context * c);
+HEARTH_API const char * hearth_context_error(const hearth_context * c); // of the last failed decode
+// The codes of llama_decode, and HEARTH_DECODE_EXCEPTION.
+HEARTH_API int32_t hearth_decode(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output);
+HEARTH_API void    hearth_abort(hearth_context * c);
+HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
+HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
+HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
+
+// ---- sampling ---------------------------------------------------------------
+
+typedef struct {
+    float    temperature;
+    int32_t  top_k;
+    float    top_p;
+    float    min_p;
+    float    repeat_penalty;
+    int32_t  repeat_last_n;
+    float    presence_penalty;
+    float    frequency_penalty;
+    uint32_t seed;
+    int32_t  logprobs;
+    int32_t  top_logprobs;
+    int32_t  reference; // run llama.cpp's whole chain, without the fast paths
+} hearth_sampler_params;
+
+// A grammar's texts lie one after the other in text: GBNF, prefill, then the
+// triggers' values, with their lengths in len (2 + n_triggers of them).
+HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p,
+                                               const int32_t * bias_token, const float * bias, int32_t n_bias,
+                                               const char * text, const int64_t * len, int32_t lazy,
+                                               const int32_t * trigger_kind, const int32_t * trigger_token, int32_t n_triggers, char ** err);
+HEARTH_API void         hearth_sampler_free(hearth_sampler * s);
+HEARTH_API const char * hearth_sampler_error(const hearth_sampler * s); // of the last failed row
+
+// Draws a token for each row; a row that failed has status -1. Top arrays have
+// stride places a row. Returns 0, or -1 if a row has no logits (nothing is drawn).
+HEARTH_API int32_t hearth_sample(hearth_context * c, int32_t n, const int32_t * index, hearth_sampler * const * samplers,
+                                 int32_t * token, int32_t * status, float * logprob,
+                                 int32_t * top_token, float * top_logprob, int32_t * top_n, int32_t stride);
+
+// Compiles GBNF without keeping it, to say whether it is any good. 0 or -1.
+HEARTH_API int32_t hearth_grammar_check(hearth_model * m, const char * gbnf, char ** err);
+HEARTH_API char *  hearth_schema_to_grammar(const char * schema, char ** err);
+
+// ---- chat -------------------------------------------------------------------
+
+enum {
+    HEARTH_FIELD_MESSAGES = 0,
+    HEARTH_FIELD_TOOLS    = 1,
+    HEARTH_FIELD_CHOICE   = 2,
+    HEARTH_FIELD_SCHEMA   = 3,
+    HEARTH_FIELD_KWARGS   = 4,
+};
+
+HEARTH_API hearth_templates * hearth_templates_new(hearth_model * m, const char * override_source, char ** err);
+HEARTH_API void   hearth_templates_free(hearth_templates * t);
+HEARTH_API char * hearth_templates_caps(hearth_templates * t, char ** err); // JSON object of booleans
+HEARTH_API char * hearth_templates_apply(hearth_templates * t, const char * input, int64_t len, int64_t * out_len, int32_t * field, char ** err);
+HEARTH_API hearth_parser * hearth_parser_new(const char * spec, int64_t len, int32_t parse_tool_calls, char ** err);
+HEARTH_API void   hearth_parser_free(hearth_parser * p);
+HEARTH_API char * hearth_parser_parse(hearth_parser * p, const char * text, int64_t len, int32_t partial, int64_t stack, int64_t * out_len, char ** err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,285 @@
+//go:build ignore
+
+// Contexts: creation, the probes that find out what a memory can do, decode, and
+// operations on sequences.
+
+#include "shim_context.h"
+
+#include "llama-kv-cache.h"
+
+#include <cmath>
+#include <stdexcept>
+
+using namespace hearth;
+
+hearth_context::~hearth_context() {
+    pool.reset();
+    if (ctx) {
+        llama_free(ctx);
+    }
+    if (free_threadpool) {
+        free_threadpool(threadpool);
+        free_threadpool(threadpool_batch);
+    }
+}
+
+// ggml's own pool of threads, made once: without OpenMP a context that has none
+// starts threads anew for every graph.
+static void attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    if (!cpu) {
+        throw std::runtime_error("no CPU backend is loaded");
+    }
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu);
+    auto make = (decltype(ggml_threadpool_new) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new");
+    c.free_threadpool = (decltype(ggml_threadpool_free) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free");
+    if (!make || !c.free_threadpool) {
+        throw std::runtime_error("the CPU backend has no thread pool");
+    }
+    ggml_threadpool_params p;
+    if (n_batch != n) {
+        ggml_threadpool_params_init(&p, n_batch);
+        c.threadpool_batch = make(&p);
+        if (!c.threadpool_batch) {
+            throw std::runtime_error("cannot start " + std::to_string(n_batch) + " threads");
+        }
+    }
+    ggml_threadpool_params_init(&p, n);
+    p.paused     = n_batch != n; // the other pool runs first
+    c.threadpool = make(&p);
+    if (!c.threadpool) {
+        throw std::runtime_error("cannot start " + std::to_string(n) + " threads");
+    }
+    llama_attach_threadpool(c.ctx, c.threadpool, c.threadpool_batch);
+}
+
+static bool on_abort(void * arg) {
+    return ((std::atomic<bool> *) arg)->load(std::memory_order_relaxed);
+}
+
+namespace {
+
+// The probes decode a few arbitrary tokens of the vocabulary.
+class prober {
+  public:
+    explicit prober(hearth_context & c) : c(c), first_row(c.model->n_vocab), row(c.model->n_vocab) {}
+
+    // n tokens of sequence seq from position p0; the logits of the last in out.
+    bool decode(int n, int p0, llama_seq_id seq, std::vector<float> & out) {
+        std::vector<int32_t> token(n), pos(n), seqs(n, seq);
+        std::vector<int8_t>  output(n, 0);
+        for (int i = 0; i < n; i++) {
+            token[i] = (int32_t) (((uint64_t) (p0 + i + 1) * 2654435761u) % (uint64_t) c.model->n_vocab);
+            pos[i]   = p0 + i;
+        }
+        output[n - 1] = 1;
+        if (hearth_decode(&c, n, token.data(), pos.data(), seqs.data(), output.data()) != 0) {
+            return false;
+        }
+        const float * l = llama_get_logits_ith(c.ctx, n - 1);
+        if (!l) {
+            return false;
+        }
+        std::copy(l, l + c.model->n_vocab, out.begin());
+        return true;
+    }
+
+    // Same likeliest token, and no logit moved by more than rounding in another
+    // order of summation moves it.
+    bool equal() const {
+        size_t best_a = 0, best_b = 0;
+        for (size_t i = 0; i < row.size(); i++) {
+            if (!(std::fabs(first_row[i] - row[i]) <= 0.1f)) {
+                return false;
+            }
+            best_a = first_row[i] > first_row[best_a] ? i : best_a;
+            best_b = row[i] > row[best_b] ? i : best_b;
+        }
+        return best_a == best_b;
+    }
+
+    hearth_context &   c;
+    std::vector<float> first_row, row;
+};
+
+} // namespace
+
+// Sequence ids above those that may be decoded can hold cells in a cache that
+// all sequences share. Undocumented, so each id is tried; only where the cache
+// is known to be of the plain kind, because others abort.
+static int32_t probe_holders(hearth_context & c) {
+    if (!c.traits.unified || !dynamic_cast<llama_kv_cache *>(c.mem) || llama_model_n_swa(c.model->model) > 0) {
+        return 0;
+    }
+    int32_t n = 0;
+    for (llama_seq_id s = c.traits.sequences; s < (llama_seq_id) llama_max_parallel_sequences(); s++) {
+        llama_memory_seq_cp(c.mem, 0, s, 0, -1);
+        if (llama_memory_seq_pos_max(c.mem, s) != llama_memory_seq_pos_max(c.mem, 0) || !llama_memory_seq_rm(c.mem, s, -1, -1) ||
+            llama_memory_seq_pos_max(c.mem, s) != -1) {
+            break;
+        }
+        n++;
+    }
+    return n;
+}
+
+static void probe(hearth_context & c) {
+    hearth_traits & t       = c.traits;
+    const int       tail    = 4;
+    const int       prefix  = std::min<int>({ 24, t.context - tail, t.cells / 2 - tail, t.batch });
+    const bool      partial = llama_model_is_recurrent(c.model->model) || llama_model_is_hybrid(c.model->model);
+    if (prefix < 4) {
+        return; // too small a context to share anything worthwhile
+    }
+    prober p(c);
+    if (!p.decode(prefix, 0, 0, p.row)) {
+        throw std::runtime_error("a first decode failed: " + c.error);
+    }
+    t.holders = probe_holders(c);
+    if (!p.decode(tail, prefix, 0, p.first_row)) {
+        throw std::runtime_error("a first decode failed: " + c.error);
+    }
+    t.trim_tail = llama_memory_seq_rm(c.mem, 0, prefix, -1) && llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 &&
+                  p.decode(tail, prefix, 0, p.row) && p.equal();
+
+    // Recurrent state cannot be copied up to a position, and a sliding window
+    // forgets what a sharer would need: no sharing there.
+    if (t.trim_tail && !partial && llama_model_n_swa(c.model->model) == 0) {
+        llama_seq_id dst = -1;
+        if (t.sequences > 1) {
+            dst = 1;
+            if (t.unified) {
+                llama_memory_seq_cp(c.mem, 0, dst, 0, prefix);
+            } else {
+                llama_memory_seq_cp(c.mem, 0, dst, -1, -1);
+                llama_memory_seq_rm(c.mem, dst, prefix, -1);
+            }
+        } else if (t.holders > 0) {
+            const llama_seq_id holder = t.sequences;
+            llama_memory_seq_cp(c.mem, 0, holder, 0, prefix);
+            llama_memory_seq_rm(c.mem, 0, -1, -1);
+            llama_memory_seq_cp(c.mem, holder, 0, 0, prefix);
+            dst = 0;
+        }
+        t.share = dst >= 0 && llama_memory_seq_pos_max(c.mem, dst) == prefix - 1 && p.decode(tail, prefix, dst, p.row) && p.equal();
+    }
+    llama_synchronize(c.ctx);
+    llama_memory_clear(c.mem, true);
+    c.error.clear();
+}
+
+static ggml_type cache_type(int32_t kv) {
+    switch (kv) {
+        case HEARTH_KV_Q8_0: return GGML_TYPE_Q8_0;
+        case HEARTH_KV_Q4_0: return GGML_TYPE_Q4_0;
+        default:             return GGML_TYPE_F16;
+    }
+}
+
+hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err) {
+    return guard<hearth_context *>(err, nullptr, [&]() -> hearth_context * {
+        take_logged_error();
+        if (m->vocab_only) {
+            throw std::invalid_argument("the model was loaded without its weights");
+        }
+        if (!llama_model_has_decoder(m->model) || llama_model_has_encoder(m->model) || llama_model_is_diffusion(m->model)) {
+            throw std::invalid_argument("the model does not generate text token by token");
+        }
+        auto c   = std::make_unique<hearth_context>();
+        c->model = m;
+
+        auto cp                = llama_context_default_params();
+        cp.n_ctx               = p->cells;
+        cp.n_seq_max           = p->sequences;
+        cp.n_batch             = p->batch;
+        cp.n_ubatch            = p->ubatch;
+        cp.n_outputs_max       = p->sequences;
+        cp.n_threads           = p->threads;
+        cp.n_threads_batch     = p->threads_batch;
+        cp.type_k              = cache_type(p->kv_type);
+        cp.type_v              = cache_type(p->kv_type);
+        cp.flash_attn_type     = (llama_flash_attn_type) p->flash_attention;
+        cp.kv_unified          = p->unified != 0;
+        cp.offload_kqv         = p->offload_kqv != 0;
+        cp.no_perf             = true;
+        cp.abort_callback      = on_abort;
+        cp.abort_callback_data = &c->abort;
+
+        c->ctx = llama_init_from_model(m->model, cp);
+        if (!c->ctx) {
+            const std::string why = take_logged_error();
+            throw std::runtime_error(why.empty() ? "llama.cpp cannot create it" : why);
+        }
+        c->mem = llama_get_memory(c->ctx);
+        if (!c->mem) {
+            throw std::invalid_argument("the model has no memory of what it read, so it cannot generate");
+        }
+        attach_threads(*c, p->threads, p->threads_batch);
+
+        hearth_traits & t = c->traits;
+        t.cells      = (int32_t) llama_n_ctx(c->ctx);
+        t.sequences  = (int32_t) p->sequences;
+        t.batch      = (int32_t) llama_n_batch(c->ctx);
+        t.ubatch     = (int32_t) llama_n_ubatch(c->ctx);
+        t.context    = (int32_t) llama_n_ctx_seq(c->ctx);
+        t.vocabulary = m->n_vocab;
+        t.unified    = p->unified != 0;
+
+        c->n_seq_id.assign(t.batch, 1);
+        c->seq_id.assign(t.batch, nullptr);
+        c->rows.reserve(p->sequences);
+        c->pool = std::make_unique<sample_pool>(p->threads);
+        probe(*c);
+        *traits = t;
+        return c.release();
+    });
+}
+
+void hearth_context_free(hearth_context * c) {
+    delete c;
+}
+
+const char * hearth_context_error(const hearth_context * c) {
+    return c->error.c_str();
+}
+
+int32_t hearth_decode(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
+    c->abort.store(false);
+    try {
+        take_logged_error();
+        for (int32_t i = 0; i < n; i++) {
+            c->seq_id[i] = const_cast<llama_seq_id *>(seq + i);
+        }
+        llama_batch b{ n, const_cast<llama_token *>(token), nullptr, const_cast<llama_pos *>(pos), c->n_seq_id.data(), c->seq_id.data(),
+                       const_cast<int8_t *>(output) };
+        const int32_t rc = llama_decode(c->ctx, b);
+        if (rc != 0) {
+            c->error = take_logged_error();
+        }
+        return rc;
+    } catch (const std::exception & e) {
+        c->error = e.what();
+    } catch (...) {
+        c->error = "unknown C++ exception";
+    }
+    return HEARTH_DECODE_EXCEPTION;
+}
+
+void hearth_abort(hearth_context * c) {
+    c->abort.store(true);
+}
+
+int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
+    return guard<int32_t>(nullptr, 0, [&] { return (int32_t) llama_memory_seq_rm(c->mem, seq, p0, p1); });
+}
+
+int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
+    return guard<int32_t>(nullptr, -1, [&] {
+        llama_memory_seq_cp(c->mem, src, dst, p0, p1);
+        return 0;
+    });
+}
+
+int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq) {
+    return guard<int32_t>(nullptr, -1, [&] { return (int32_t) llama_memory_seq_pos_max(c->mem, seq); });
+}

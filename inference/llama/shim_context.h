@@ -1,0 +1,66 @@
+// The context and its pool of sampling threads, for the shim's C++ files.
+#pragma once
+
+#include "shim_internal.h"
+
+#include "ggml-cpu.h"
+
+#include <condition_variable>
+#include <thread>
+
+namespace hearth {
+
+// What one thread needs to sample a row; kept, so that a row allocates nothing.
+struct scratch {
+    std::vector<float>            logits;
+    std::vector<llama_token_data> cand;
+    std::vector<llama_token_data> keep;
+};
+
+// A few threads that sleep between steps. run calls f(row, scratch) for every
+// row, on the caller's thread and on the pool's, and returns when all are done.
+class sample_pool {
+  public:
+    explicit sample_pool(int n_threads);
+    ~sample_pool();
+    void run(int n_rows, bool parallel, const std::function<void(int, scratch &)> & f);
+
+  private:
+    void worker(int id);
+    void drain(const std::function<void(int, scratch &)> & f, scratch & s);
+
+    std::vector<scratch>     scratches; // [0] is the caller's
+    std::vector<std::thread> threads;
+    std::mutex               mutex;
+    std::condition_variable  wake, done;
+    const std::function<void(int, scratch &)> * job = nullptr;
+    std::atomic<int> next{ 0 };
+    int      n_rows     = 0;
+    int      busy       = 0;
+    uint64_t generation = 0;
+    bool     stop       = false;
+};
+
+} // namespace hearth
+
+struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
+    hearth_model *  model = nullptr;
+    llama_context * ctx   = nullptr;
+    llama_memory_t  mem   = nullptr;
+    hearth_traits   traits{};
+
+    ggml_threadpool *                 threadpool       = nullptr;
+    ggml_threadpool *                 threadpool_batch = nullptr;
+    decltype(ggml_threadpool_free) *  free_threadpool  = nullptr;
+
+    std::atomic<bool> abort{ false };
+    std::string       error;
+
+    std::vector<int32_t>        n_seq_id; // all ones
+    std::vector<llama_seq_id *> seq_id;
+    std::vector<const float *>  rows;
+
+    std::unique_ptr<hearth::sample_pool> pool;
+
+    ~hearth_context();
+};

@@ -1,0 +1,257 @@
+//go:build ignore
+
+// Grammars: compiled once, cloned for each request, advanced token by token.
+// llama.cpp's own state is used directly (its functions are exported) rather
+// than its sampler, which searches all text for triggers at every token and
+// ends the process where a token does not fit.
+
+#include "shim_sampling.h"
+
+#include "common.h"
+#include "json-schema-to-grammar.h"
+#include "json.h"
+
+#include "llama-vocab.h"
+
+#include <cmath>
+#include <stdexcept>
+
+namespace hearth {
+
+// The parser and the search for left recursion recurse; the caller has bounded
+// nesting and size, and this is stack for what is within the bounds.
+static constexpr size_t GRAMMAR_STACK = size_t(256) << 20;
+
+static constexpr size_t CACHE_ENTRIES = 64;
+static constexpr size_t CACHE_BYTES   = size_t(8) << 20;
+
+// Patterns see this much of the text: std::regex recurses for each character.
+static constexpr size_t PATTERN_WINDOW = 4096;
+
+std::shared_ptr<const llama_grammar> compile_grammar(const llama_vocab * vocab, const std::string & gbnf) {
+    llama_grammar * g = nullptr;
+    take_logged_error();
+    run_deep(GRAMMAR_STACK, [&] {
+        take_logged_error();
+        g = llama_grammar_init_impl(vocab, gbnf.c_str(), "root", false, nullptr, 0, nullptr, 0);
+        if (!g) {
+            const std::string why = take_logged_error();
+            throw std::invalid_argument(why.empty() ? "the grammar cannot be parsed" : why);
+        }
+    });
+    return std::shared_ptr<const llama_grammar>(g, [](const llama_grammar * p) { llama_grammar_free_impl(const_cast<llama_grammar *>(p)); });
+}
+
+std::shared_ptr<const llama_grammar> grammar_cache::get(const llama_vocab * vocab, const std::string & gbnf) {
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        const auto                  it = index.find(gbnf);
+        if (it != index.end()) {
+            order.splice(order.begin(), order, it->second);
+            return it->second->second;
+        }
+    }
+    // not under the lock: compiling may take a while, and twice is harmless
+    auto compiled = compile_grammar(vocab, gbnf);
+
+    std::lock_guard<std::mutex> lock(mutex);
+    if (index.count(gbnf) == 0) {
+        order.emplace_front(gbnf, compiled);
+        index[gbnf] = order.begin();
+        bytes += gbnf.size();
+        while (order.size() > CACHE_ENTRIES || (bytes > CACHE_BYTES && order.size() > 1)) {
+            bytes -= order.back().first.size();
+            index.erase(order.back().first);
+            order.pop_back();
+        }
+    }
+    return compiled;
+}
+
+grammar_state::grammar_state(const llama_vocab * vocab, std::shared_ptr<const llama_grammar> compiled_, bool lazy, std::vector<trigger> triggers_)
+    : vocab(vocab), compiled(std::move(compiled_)), awaiting(lazy), triggers(std::move(triggers_)) {
+    for (auto & t : triggers) {
+        switch (t.kind) {
+            case COMMON_GRAMMAR_TRIGGER_TYPE_WORD:
+                longest_word = std::max(longest_word, t.value.size());
+                break;
+            case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL:
+                t.whole = true;
+                t.regex = std::regex(t.value);
+                break;
+            case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN:
+                t.whole = t.value.size() > 1 && t.value.front() == '^' && t.value.back() == '$';
+                t.regex = std::regex(t.value);
+                break;
+            default:
+                break;
+        }
+    }
+    grammar = llama_grammar_clone_impl(*compiled);
+}
+
+grammar_state::~grammar_state() {
+    llama_grammar_free_impl(grammar);
+}
+
+void grammar_state::prefill(const std::string & prefix) {
+    if (awaiting || prefix.empty()) {
+        return;
+    }
+    bool first = true;
+    for (const llama_token t : common_tokenize(vocab, prefix, false, true)) {
+        const std::string & piece = vocab->token_to_piece(t);
+        // some tokenizers put a space before the first special token
+        if (first && !piece.empty() && isspace((unsigned char) piece[0]) && !isspace((unsigned char) prefix[0])) {
+            first = false;
+            continue;
+        }
+        first = false;
+        accept(t);
+    }
+}
+
+bool grammar_state::allows(llama_token token) const {
+    llama_token_data       one{ token, 1.0f, 0.0f };
+    llama_token_data_array array{ &one, 1, -1, false };
+    llama_grammar_apply_impl(*grammar, &array);
+    return one.logit != -INFINITY;
+}
+
+void grammar_state::mask(llama_token_data_array * candidates) const {
+    llama_grammar_apply_impl(*grammar, candidates);
+}
+
+bool grammar_state::find_trigger(size_t old_size, size_t & start) const {
+    for (const auto & t : triggers) {
+        if (t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_WORD) {
+            // earlier text was searched when it came
+            const size_t from = old_size + 1 > t.value.size() ? old_size + 1 - t.value.size() : 0;
+            start             = text.find(t.value, from);
+            if (start != std::string::npos) {
+                return true;
+            }
+        } else if (t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN || t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL) {
+            if (t.whole && (forgot || text.size() > PATTERN_WINDOW)) {
+                continue;
+            }
+            const size_t from = text.size() > PATTERN_WINDOW ? text.size() - PATTERN_WINDOW : 0;
+            std::smatch  match;
+            const bool   found = t.whole ? std::regex_match(text, match, t.regex)
+                                         : std::regex_search(text.begin() + from, text.end(), match, t.regex);
+            if (!found) {
+                continue;
+            }
+            size_t group = 0;
+            for (size_t i = 1; i < match.size() && group == 0; i++) {
+                group = match.length(i) > 0 ? i : 0;
+            }
+            start = (t.whole ? 0 : from) + match.position(group);
+            return true;
+        }
+    }
+    return false;
+}
+
+// Keeps what a trigger may still need of the text.
+void grammar_state::forget() {
+    const size_t keep = std::max(PATTERN_WINDOW, longest_word);
+    if (text.size() < 4 * keep) {
+        return;
+    }
+    size_t n = 0;
+    while (n + 1 < tokens.size() && tokens[n + 1].second <= text.size() - keep) {
+        n++;
+    }
+    const size_t cut = tokens[n].second;
+    text.erase(0, cut);
+    tokens.erase(tokens.begin(), tokens.begin() + n);
+    for (auto & t : tokens) {
+        t.second -= cut;
+    }
+    forgot = true;
+}
+
+// Feeds the grammar the text from the trigger on, token by token.
+void grammar_state::replay(size_t start) {
+    for (size_t i = 0; i < tokens.size(); i++) {
+        const size_t from = std::max(start, tokens[i].second);
+        const size_t to   = i + 1 < tokens.size() ? tokens[i + 1].second : text.size();
+        if (to > from) {
+            llama_grammar_accept_token(*grammar, tokens[i].first, text.substr(from, to - from));
+        }
+    }
+}
+
+void grammar_state::accept(llama_token token) {
+    if (!grammar) {
+        return;
+    }
+    const std::string & piece = vocab->token_to_piece(token);
+    if (!awaiting) {
+        if (!allows(token)) {
+            throw std::runtime_error("the grammar does not allow token " + std::to_string(token) + " here");
+        }
+        if (!vocab->is_eog(token)) {
+            llama_grammar_accept_token(*grammar, token, piece);
+        }
+        return;
+    }
+    bool found = false;
+    try {
+        for (const auto & t : triggers) {
+            if (t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN && t.token == token) {
+                found = true;
+                llama_grammar_accept_token(*grammar, token, piece);
+                break;
+            }
+        }
+        if (!found) {
+            const size_t old_size = text.size();
+            tokens.emplace_back(token, old_size);
+            text += piece;
+            size_t start = 0;
+            found        = find_trigger(old_size, start);
+            if (found) {
+                replay(start);
+            }
+        }
+    } catch (const std::exception &) {
+        // What looked like the start of a tool call is not one: the model was
+        // free to write it, so the rest stays free and reaches the user as text.
+        llama_grammar_free_impl(grammar);
+        grammar = nullptr;
+    }
+    if (found) {
+        awaiting = false;
+        text.clear();
+        tokens.clear();
+    } else {
+        forget();
+    }
+}
+
+} // namespace hearth
+
+using namespace hearth;
+
+int32_t hearth_grammar_check(hearth_model * m, const char * gbnf, char ** err) {
+    return guard<int32_t>(err, -1, [&] {
+        m->grammars.get(m->vocab, gbnf);
+        return 0;
+    });
+}
+
+char * hearth_schema_to_grammar(const char * schema, char ** err) {
+    return guard<char *>(err, nullptr, [&] {
+        std::string grammar;
+        run_deep(GRAMMAR_STACK, [&] {
+            auto j = common_json::parse(schema);
+            if (j.is_object() && j.empty()) {
+                j["type"] = "object"; // an empty schema means any object
+            }
+            grammar = json_schema_to_grammar(j);
+        });
+        return copy_string(grammar);
+    });
+}

@@ -1,0 +1,84 @@
+// What the shim's C++ files share; Go does not see it.
+#pragma once
+
+#include "shim.h"
+
+#include "llama.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+struct llama_grammar;
+
+namespace hearth {
+
+char * copy_string(const std::string & s);
+void   set_error(char ** err, const std::string & text);
+
+// Text of the last error that llama.cpp logged on this thread, then forgotten.
+// llama.cpp says why a load failed only in its log.
+std::string take_logged_error();
+
+// Runs f on a thread with a stack of that many bytes: tokenizers, template and
+// grammar parsers recurse as deep as their input is long. What f throws is
+// thrown again here.
+void run_deep(size_t stack, const std::function<void()> & f);
+
+std::atomic<int64_t> & live(int kind);
+
+// Counts the living objects of a kind.
+template <int kind> struct counted {
+    counted() { live(kind).fetch_add(1); }
+    ~counted() { live(kind).fetch_sub(1); }
+    counted(const counted &) = delete;
+    counted & operator=(const counted &) = delete;
+};
+
+// Calls f and turns whatever it throws into failure and *err.
+template <typename R, typename F> R guard(char ** err, R failure, F && f) noexcept {
+    try {
+        return f();
+    } catch (const std::exception & e) {
+        set_error(err, e.what());
+    } catch (...) {
+        set_error(err, "unknown C++ exception");
+    }
+    return failure;
+}
+
+// Compiled grammars by their GBNF text, the least recently used dropped first.
+class grammar_cache {
+  public:
+    std::shared_ptr<const llama_grammar> get(const llama_vocab * vocab, const std::string & gbnf);
+
+  private:
+    using entry = std::pair<std::string, std::shared_ptr<const llama_grammar>>;
+    std::mutex       mutex;
+    std::list<entry> order; // most recent first
+    std::unordered_map<std::string, std::list<entry>::iterator> index;
+    size_t bytes = 0;
+};
+
+std::shared_ptr<const llama_grammar> compile_grammar(const llama_vocab * vocab, const std::string & gbnf);
+
+} // namespace hearth
+
+struct hearth_model : hearth::counted<HEARTH_KIND_MODEL> {
+    llama_model *         model   = nullptr;
+    const llama_vocab *   vocab   = nullptr;
+    int32_t               n_vocab = 0;
+    int32_t               n_gpu_layers = 0;
+    bool                  vocab_only   = false;
+    hearth::grammar_cache grammars;
+
+    ~hearth_model() { llama_model_free(model); }
+};

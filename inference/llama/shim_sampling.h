@@ -1,0 +1,66 @@
+// Parts of sampling, for the shim's C++ files.
+#pragma once
+
+#include "shim_internal.h"
+
+#include "llama-grammar.h"
+
+#include <regex>
+
+namespace hearth {
+
+// ---- selection from raw logits ----
+
+// Index of the greatest logit, the first of equals; -1 if none is above -INFINITY.
+int32_t argmax(const float * logits, int32_t n);
+// The k greatest logits above -INFINITY, greatest first and the lower token first
+// among equals, without touching more than a few candidates. out is reused.
+void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_data> & out);
+// The logarithm of the sum of exp over all logits.
+double log_sum_exp(const float * logits, int32_t n);
+
+// ---- grammar ----
+
+struct trigger {
+    int32_t     kind; // as common_grammar_trigger_type
+    int32_t     token;
+    std::string value;
+    std::regex  regex; // for patterns
+    bool        whole = false; // the pattern is of the whole text
+};
+
+// A grammar's state in one sequence. Until a trigger is seen a lazy grammar
+// allows everything; the text so far is kept to be replayed from the trigger on.
+class grammar_state {
+  public:
+    grammar_state(const llama_vocab * vocab, std::shared_ptr<const llama_grammar> compiled, bool lazy, std::vector<trigger> triggers);
+    ~grammar_state();
+    grammar_state(const grammar_state &) = delete;
+    grammar_state & operator=(const grammar_state &) = delete;
+
+    // Advances over text that the prompt already holds.
+    void prefill(const std::string & text);
+    bool constrains() const { return grammar && !awaiting; }
+    bool allows(llama_token token) const;
+    // Sets the logits of what is not allowed to -INFINITY.
+    void mask(llama_token_data_array * candidates) const;
+    // Throws if the grammar constrains and does not allow token.
+    void accept(llama_token token);
+
+  private:
+    bool find_trigger(size_t old_size, size_t & start) const;
+    void forget();
+    void replay(size_t start);
+
+    const llama_vocab *                  vocab;
+    std::shared_ptr<const llama_grammar> compiled;
+    llama_grammar *                      grammar = nullptr;
+    bool                                 awaiting;
+    std::vector<trigger>                 triggers;
+    size_t                               longest_word = 0;
+    std::string                          text;
+    bool                                 forgot = false; // the start of the text is gone
+    std::vector<std::pair<llama_token, size_t>> tokens; // with their start in text
+};
+
+} // namespace hearth

@@ -1,0 +1,158 @@
+package llama
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"hearth/inference"
+)
+
+const (
+	// MaxTextBytes is the longest text that Tokenize takes.
+	MaxTextBytes = 1 << 20
+	// MaxDetokenize is the most tokens that Detokenize takes.
+	MaxDetokenize = 1 << 20
+
+	// Some tokenizers recurse for each character of a word: a longer text gets a
+	// stack in proportion, a shorter one fits the usual stack.
+	shallowTextBytes = 4096
+	stackPerByte     = 1024
+	stackBase        = 16 << 20
+)
+
+// deep bounds how many calls run on large stacks at once.
+var deep = make(chan struct{}, max(2, runtime.NumCPU()))
+
+// stackFor returns the stack that n bytes of text need, 0 for the usual one.
+func stackFor(n int) C.int64_t {
+	if n <= shallowTextBytes {
+		return 0
+	}
+	return C.int64_t(stackBase + n*stackPerByte)
+}
+
+// vocabulary is the texts of all tokens, read once.
+type vocabulary struct {
+	text, special       []byte  // without and with the text of control tokens
+	offset, specialFrom []int64 // one more than there are tokens
+	flags               []uint8
+}
+
+func (v *vocabulary) read(h *C.hearth_model, n int) error {
+	var err error
+	if v.text, v.offset, err = pieces(h, n, 0); err != nil {
+		return err
+	}
+	if v.special, v.specialFrom, err = pieces(h, n, 1); err != nil {
+		return err
+	}
+	v.flags = make([]uint8, n)
+	C.hearth_vocab_flags(h, (*C.uint8_t)(unsafe.SliceData(v.flags)))
+	return nil
+}
+
+func pieces(h *C.hearth_model, n int, special C.int32_t) ([]byte, []int64, error) {
+	var cerr *C.char
+	size := C.hearth_vocab_pieces(h, special, nil, 0, nil, &cerr)
+	if size < 0 {
+		return nil, nil, fmt.Errorf("read the vocabulary: %w", takeError(&cerr))
+	}
+	text, offset := make([]byte, max(1, int(size))), make([]int64, n+1)
+	got := C.hearth_vocab_pieces(h, special, (*C.char)(ptr(&text[0])), size, (*C.int64_t)(&offset[0]), &cerr)
+	if got != size {
+		return nil, nil, errors.New("read the vocabulary: it changed while it was read")
+	}
+	return text, offset, nil
+}
+
+// Piece returns the bytes of a token, which may be a part of a UTF-8 character.
+// Control tokens are empty unless special is true. A token that does not exist is
+// empty too. The slice must not be changed.
+func (m *Model) Piece(token int32, special bool) []byte {
+	v := &m.vocab
+	if token < 0 || int(token) >= len(v.flags) {
+		return nil
+	}
+	if special {
+		return v.special[v.specialFrom[token]:v.specialFrom[token+1]:v.specialFrom[token+1]]
+	}
+	return v.text[v.offset[token]:v.offset[token+1]:v.offset[token+1]]
+}
+
+// EndOfGeneration reports whether the model ends its turn with token.
+func (m *Model) EndOfGeneration(token int32) bool {
+	return token >= 0 && int(token) < len(m.vocab.flags) && m.vocab.flags[token]&C.HEARTH_TOKEN_EOG != 0
+}
+
+// Tokenize turns text, of at most MaxTextBytes, into tokens. Bytes that are not
+// UTF-8 are tokenized as the vocabulary allows.
+func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, error) {
+	if len(text) > MaxTextBytes {
+		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once", len(text), MaxTextBytes)
+	}
+	stack := stackFor(len(text))
+	if stack > 0 {
+		deep <- struct{}{}
+		defer func() { <-deep }()
+	}
+	tokens := make([]int32, len(text)/3+16)
+	err := m.use(func(h *C.hearth_model) error {
+		for {
+			var cerr *C.char
+			n := C.hearth_tokenize(h, (*C.char)(ptr(unsafe.StringData(text))), C.int64_t(len(text)), flag(o.AddSpecial), flag(o.ParseSpecial),
+				(*C.int32_t)(&tokens[0]), C.int64_t(len(tokens)), stack, &cerr)
+			switch {
+			case n == math.MinInt64:
+				return takeError(&cerr)
+			case n >= 0:
+				tokens = tokens[:n]
+				return nil
+			}
+			tokens = make([]int32, -n)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	return slices.Clip(tokens), nil
+}
+
+// Detokenize turns at most MaxDetokenize tokens into text; special tokens are
+// rendered as their text.
+func (m *Model) Detokenize(tokens []int32) (string, error) {
+	if len(tokens) > MaxDetokenize {
+		return "", inference.Invalid("tokens", "at most %d tokens can be rendered at once, got %d", MaxDetokenize, len(tokens))
+	}
+	for i, t := range tokens {
+		if t < 0 || int(t) >= len(m.vocab.flags) {
+			return "", inference.Invalid("tokens", "token %d at index %d is not in the vocabulary (0..%d)", t, i, len(m.vocab.flags)-1)
+		}
+	}
+	if len(tokens) == 0 {
+		return "", nil
+	}
+	var text string
+	err := m.use(func(h *C.hearth_model) error {
+		var cerr *C.char
+		var n C.int64_t
+		s := C.hearth_detokenize(h, (*C.int32_t)(&tokens[0]), C.int64_t(len(tokens)), &n, &cerr)
+		if s == nil {
+			return takeError(&cerr)
+		}
+		text = string(takeBytes(s, n))
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("detokenize: %w", err)
+	}
+	return text, nil
+}

@@ -1,0 +1,96 @@
+package testkit
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// ModelFile is the file name of the small default model.
+const ModelFile = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+const remedy = "run make build first"
+
+// Root returns the folder of the checkout, where go.mod is.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatalf("find the checkout: %v", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("find the checkout: no go.mod above the working folder")
+		}
+		dir = parent
+	}
+}
+
+// CacheDir returns the cache outside the checkout: $XDG_CACHE_HOME/hearth, or
+// .cache/hearth in the home folder.
+func CacheDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatalf("find the cache: %v", err)
+	}
+	return filepath.Join(dir, "hearth")
+}
+
+// Model returns the path of the small default model: $HEARTH_TEST_MODEL, or the
+// file that make build leaves in the cache.
+func Model(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("HEARTH_TEST_MODEL")
+	if path == "" {
+		path = filepath.Join(CacheDir(t), "models", ModelFile)
+	}
+	return existing(t, "the test model", path)
+}
+
+// LibDir returns the folder of the native libraries.
+func LibDir(t testing.TB) string {
+	t.Helper()
+	return filepath.Dir(existing(t, "the native library", filepath.Join(Root(t), "build", "out", "lib", "libhearth-shim.so")))
+}
+
+// Yardstick returns the path of a program built from the same llama.cpp source
+// (llama-server, ggml-rpc-server): in $HEARTH_YARDSTICKS, or in
+// build/out/yardsticks.
+func Yardstick(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("HEARTH_YARDSTICKS")
+	if dir == "" {
+		dir = filepath.Join(Root(t), "build", "out", "yardsticks")
+	}
+	return existing(t, name, filepath.Join(dir, name))
+}
+
+// Templates returns the folder of llama.cpp's collection of real chat templates:
+// $HEARTH_TEST_TEMPLATES, or where the build unpacked the source in the cache.
+func Templates(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("HEARTH_TEST_TEMPLATES"); dir != "" {
+		return existing(t, "the chat templates", dir)
+	}
+	pattern := filepath.Join(CacheDir(t), "src", "*", "models", "templates")
+	for _, p := range []string{pattern, filepath.Join(CacheDir(t), "src", "*", "vendor", "llama.cpp", "models", "templates"), filepath.Join(CacheDir(t), "src", "*", "*", "vendor", "llama.cpp", "models", "templates")} {
+		if found, err := filepath.Glob(p); err == nil && len(found) > 0 {
+			return found[len(found)-1]
+		}
+	}
+	t.Fatalf("the chat templates are not at %s: %s", pattern, remedy)
+	return ""
+}
+
+func existing(t testing.TB, what, path string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s is not at %s: %s", what, path, remedy)
+	}
+	return path
+}
