@@ -44,6 +44,7 @@ func (a *app) venv(ctx context.Context) (string, error) {
 	wheels := a.thirdPartyDir
 	if wheels == "" {
 		wheels = a.path("downloads", "python")
+		a.logf("fetch the Python packages of the tests")
 		if err := a.pip(ctx, "download", "--dest", wheels, "-r", requirements); err != nil {
 			return "", err
 		}
@@ -55,7 +56,7 @@ func (a *app) venv(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make the Python environment: %w\n%s", err, out)
 	}
 	packages := filepath.Join(dest, "lib", "python"+series, "site-packages")
-	if err := a.pip(ctx, "install", "--quiet", "--no-index", "--find-links", wheels, "--target", packages, "-r", requirements); err != nil {
+	if err := a.pip(ctx, "install", "--no-index", "--find-links", wheels, "--target", packages, "-r", requirements); err != nil {
 		return "", err
 	}
 	return python, os.WriteFile(complete, nil, 0o644)
@@ -68,8 +69,12 @@ func (a *app) pip(ctx context.Context, command string, args ...string) error {
 		"-m", "pip", command, "--no-deps", "--require-hashes", "--only-binary", ":all:",
 		"--disable-pip-version-check", "--no-input",
 	}, args...)
+	if !isTerminal(a.messages) {
+		all = append(all, "--quiet") // pip's progress bars are for terminals
+	}
 	cmd := exec.CommandContext(ctx, "python3", all...)
 	cmd.Stdout, cmd.Stderr = a.messages, a.messages
+	cmd.Env = append(os.Environ(), "PIP_ROOT_USER_ACTION=ignore") // it warns, though --target installs for nobody else
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("pip %s of tests/requirements.txt: %w", command, err)
 	}
