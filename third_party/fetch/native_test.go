@@ -49,7 +49,7 @@ func TestChooseVariant(t *testing.T) {
 		"flags : sse4_2 avx f16c fma avx2 bmi2 avx512f":  "haswell",
 		avx512Server: "icelake",
 		"flags : sse4_2 avx f16c fma avx2 bmi2 avx512f avx512cd avx512vl avx512dq avx512bw avx512_vnni avx512vbmi avx512_bf16":                                  "zen4",
-		"flags : sse4_2 avx f16c fma avx2 bmi2 avx512f avx512cd avx512vl avx512dq avx512bw avx512_vnni avx512vbmi avx512_bf16 amx_tile amx_int8 amx_bf16":       "sapphirerapids",
+		"flags : sse4_2 avx f16c fma avx2 bmi2 avx512f avx512cd avx512vl avx512dq avx512bw avx512_vnni avx512vbmi avx512_bf16 amx_tile amx_int8 amx_bf16":       "zen4",
 		"other : sse4_2 avx\nflags : sse4_2\nflags : sse4_2 avx f16c fma avx2 bmi2 avx512f avx512cd avx512vl avx512dq avx512bw avx512_vnni avx512vbmi amx_tile": "sse42",
 	} {
 		got, err := chooseVariant(variants, flags)
