@@ -1,0 +1,234 @@
+package engine
+
+// hit is what the index of prefixes has for a prompt.
+type hit struct {
+	source *sequence // holds the first have tokens now
+	have   int
+	leader *sequence // will hold the first want tokens: worth waiting for
+	want   int
+}
+
+// lookup finds the best prefix for c, among the sequences of its tenant. Only
+// leaders admitted before ticket are considered, so that nobody waits in a
+// circle. The last token is left to compute: its logits are needed.
+func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
+	var h hit
+	if !l.share || c.req.probe {
+		return h
+	}
+	least := l.cfg.Prefix.MinShare
+	if c.index > 0 || len(c.tokens) > len(c.req.Prompt) {
+		least = 1 // choices of one request, and what was preempted
+	}
+	h.have = have
+	takeover := false
+	l.index.match(c.req.Caller.Tenant, c.tokens[:len(c.tokens)-1], func(id int32, n int) {
+		s := l.seqs[id]
+		if s.owner == c {
+			return
+		}
+		if ready := min(n, s.held); ready >= have+least && l.copyable(s, ready) {
+			over := l.replaceable(s, ready)
+			if ready > h.have || ready == h.have && over && !takeover {
+				h.source, h.have, takeover = s, ready, over
+			}
+		}
+		if s.owner != nil && s.ticket < ticket && n > s.held && n > h.want {
+			h.leader, h.want = s, n
+		}
+	})
+	if h.leader != nil && h.want < h.have+least {
+		h.leader, h.want = nil, 0
+	}
+	return h
+}
+
+// copyable reports whether the first n cells of s can be given to another.
+func (l *loop) copyable(s *sequence, n int) bool {
+	return l.t.Unified || l.t.TrimTail || n == s.held
+}
+
+// replaceable reports whether a choice that begins with the first n cells of s
+// can go on in s itself, and nothing kept is lost.
+func (l *loop) replaceable(s *sequence, n int) bool {
+	return s.owner == nil && int(s.id) < l.t.Sequences && s.held == n
+}
+
+// admit lets in those whose cells can be promised, in the queue's order.
+func (l *loop) admit() {
+	if !l.dirty {
+		return
+	}
+	l.dirty = false
+	for l.running < l.cfg.Sequences && l.queue.size > 0 {
+		heads := l.queue.candidates()
+		i := 0
+		for i < len(heads) && !l.fits(heads[i]) {
+			if heads[i].overtaken >= maxOvertaken {
+				return
+			}
+			i++
+		}
+		if i == len(heads) {
+			return
+		}
+		for _, passed := range heads[:i] {
+			passed.overtaken++
+		}
+		c := heads[i]
+		l.queue.take(c)
+		l.place(c)
+	}
+}
+
+// fits reports whether all cells that c may need can be promised now.
+func (l *loop) fits(c *choice) bool {
+	end := c.reserve(l.cfg.Reserve)
+	if !l.t.Unified {
+		return true // every sequence has its own
+	}
+	h := l.lookup(c, l.ticket+1, 0)
+	if h.leader != nil {
+		return l.roomFor(end - h.want)
+	}
+	if h.source == nil {
+		return l.roomFor(end)
+	}
+	// What an idle prefix shares becomes live, so it counts against the room.
+	trial := chain{live: true}
+	l.cells.share(&trial, &h.source.chain, h.have)
+	ok := l.roomFor(end - h.have)
+	l.cells.drop(&trial)
+	return ok
+}
+
+// place gives c a sequence and the prefix there is for it.
+func (l *loop) place(c *choice) {
+	l.ticket++
+	h := l.lookup(c, l.ticket, 0)
+	if h.leader != nil {
+		h.source, h.have = nil, 0 // copied once, when the leader has it all
+	}
+	id, inPlace := l.takeID(h.source, h.have)
+	s := &sequence{id: id, tenant: c.req.Caller.Tenant}
+	if inPlace {
+		s = l.seqs[id]
+		l.unfile(s)
+		l.idle--
+		l.cut(s, h.have)
+		l.cells.setLive(&s.chain, true)
+		s.shared++
+	} else {
+		s.chain.live = true
+		l.seqs[id] = s
+	}
+	s.owner, s.ticket = c, l.ticket
+	c.seq, c.credit, c.overtaken = s, 0, 0
+	end := c.reserve(l.cfg.Reserve)
+	l.change(s, s.held, 0, end)
+	c.makeSpace(end)
+	l.running++
+	switch {
+	case h.leader != nil:
+		s.source = h.leader
+		l.change(s, 0, h.want, end)
+	case h.source != nil && !inPlace:
+		l.copyPrefix(h.source, s, h.have)
+	}
+	if l.share && !c.req.probe {
+		l.file(s, c.tokens)
+	}
+	l.makeRoom()
+	l.noteStart(c)
+}
+
+// noteStart keeps the request's accounts when a choice is admitted.
+func (l *loop) noteStart(c *choice) {
+	r := c.req
+	if !r.started {
+		r.started = true
+		r.admitted = l.now()
+		l.admitted(r)
+	}
+	if c.index == 0 && c.seq.source == nil {
+		l.noteCached(c)
+	}
+}
+
+// noteCached records how much of the prompt came from the cache, the first
+// time that the first choice starts to compute.
+func (l *loop) noteCached(c *choice) {
+	if c.req.cached < 0 {
+		c.req.cached = min(c.seq.held, len(c.req.Prompt))
+	}
+	l.progress(c)
+}
+
+// takeID finds a sequence id that may be decoded. If the source itself is idle
+// and loses nothing that is worth more, it is taken over in place.
+func (l *loop) takeID(source *sequence, have int) (id int32, inPlace bool) {
+	if source != nil && l.replaceable(source, have) {
+		return source.id, true
+	}
+	for id := range l.t.Sequences {
+		if l.seqs[id] == nil {
+			return int32(id), false
+		}
+	}
+	victim := l.coldest(l.seqs[:l.t.Sequences], source)
+	if l.t.Unified && len(l.seqs) > l.t.Sequences {
+		if to := l.holder(source); to >= 0 {
+			from := victim.id
+			l.move(victim, to)
+			return from, false
+		}
+	}
+	if victim == source {
+		return victim.id, true
+	}
+	l.drop(victim)
+	return victim.id, false
+}
+
+// holder finds an id behind those that can be decoded, to keep an idle prefix
+// in. That may cost a colder one its place, but not keep. It is -1 if none there
+// is colder.
+func (l *loop) holder(keep *sequence) int32 {
+	for id := l.t.Sequences; id < len(l.seqs); id++ {
+		if l.seqs[id] == nil {
+			return int32(id)
+		}
+	}
+	worst := l.coldest(l.seqs, keep)
+	if int(worst.id) < l.t.Sequences {
+		return -1
+	}
+	id := worst.id
+	l.drop(worst)
+	return id
+}
+
+// move gives an idle prefix another sequence id.
+func (l *loop) move(s *sequence, to int32) {
+	key := l.index.keys[s.id]
+	l.unfile(s)
+	l.b.SeqCopy(s.id, to, 0, int32(s.held))
+	l.b.SeqRemove(s.id, -1, -1)
+	l.seqs[s.id], l.seqs[to] = nil, s
+	s.id = to
+	l.file(s, key)
+}
+
+// file puts s into the index of prefixes under key.
+func (l *loop) file(s *sequence, key []int32) {
+	l.index.insert(s.tenant, s.id, key)
+	s.filed = true
+}
+
+// unfile takes it out, if it is there.
+func (l *loop) unfile(s *sequence) {
+	if s.filed {
+		l.index.remove(s.tenant, s.id)
+		s.filed = false
+	}
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"time"
+
+	"hearth/inference"
+)
+
+// maxSequences is the most sequence ids that a backend can have.
+const maxSequences = 256
+
+// Config says how the engine schedules. The zero value of every field stands
+// for its default.
+type Config struct {
+	// Sequences is how many sequences run at the same time (1..256, default 8).
+	// A backend with fewer lowers it.
+	Sequences int `yaml:"sequences"`
+	// Queue is how many requests may wait for admission (1..65536, default 64).
+	// One more is refused with ErrBusy.
+	Queue int `yaml:"queue"`
+	// TargetITL is the time between two tokens that a chunk of somebody else's
+	// prompt should not exceed (1ms..10s, default 150ms). Smaller is smoother
+	// for those who read, larger is sooner for those who wait for a first token.
+	TargetITL time.Duration `yaml:"target_itl"`
+	// MinChunk is the fewest prompt tokens a step computes while others decode,
+	// whatever TargetITL says, so that a prompt always advances (1..4096,
+	// default 16).
+	MinChunk int `yaml:"min_chunk"`
+	// MaxChunk is the most prompt tokens a step computes while others decode
+	// (MinChunk..65536, default: the backend's micro-batch).
+	MaxChunk int `yaml:"max_chunk"`
+	// Reserve is how many cells are promised to the answer of a request without
+	// a token limit, and by how many the promise grows (1..1048576, default 512).
+	// Such a request may have to pause when the cache is full; one with a limit
+	// is promised all its cells before it starts.
+	Reserve int `yaml:"reserve"`
+	// Deadline is how long a request that names none may take, from submission
+	// (1ms..168h, default: no deadline).
+	Deadline time.Duration `yaml:"deadline"`
+	// Prefix says what is shared and what is kept of finished requests.
+	Prefix PrefixConfig `yaml:"prefix_cache"`
+}
+
+// PrefixConfig bounds the sharing of prefixes. In a unified cache every kept
+// cell makes every decode step a little slower, so the pool is small and what
+// nobody asks for leaves it; with a cache of its own for each sequence, kept
+// prefixes cost nothing and stay until their sequence is needed.
+type PrefixConfig struct {
+	// Off switches all sharing off.
+	Off bool `yaml:"off"`
+	// Cells is the most cells that finished requests may keep in a unified cache
+	// (1..cells of the cache, default: an eighth of them).
+	Cells int `yaml:"cells"`
+	// MinShare is the shortest prefix, in tokens, worth sharing or waiting for
+	// (1..65536, default 32).
+	MinShare int `yaml:"min_share"`
+	// MinKeep is the length in tokens from which a finished request is kept in a
+	// unified cache while others run (1..1048576, default 256). A shorter one is
+	// kept only if it was shared, or if nothing else ran when it ended.
+	MinKeep int `yaml:"min_keep"`
+	// IdleTokens is how many tokens may be decoded in a unified cache before a
+	// kept prefix that nobody used is dropped; four times as many if it was ever
+	// shared (1..1073741824, default 1024).
+	IdleTokens int `yaml:"idle_tokens"`
+}
+
+// DefaultConfig returns the configuration with every default filled in that
+// does not depend on the backend.
+func DefaultConfig() Config {
+	return Config{
+		Sequences: 8, Queue: 64,
+		TargetITL: 150 * time.Millisecond, MinChunk: 16,
+		Reserve: 512,
+		Prefix:  PrefixConfig{MinShare: 32, MinKeep: 256, IdleTokens: 1024},
+	}
+}
+
+// Validate reports the first value out of its range as an
+// *inference.InvalidError that names the field as in a configuration file.
+func (c *Config) Validate() error {
+	const week = 7 * 24 * time.Hour
+	for _, f := range []struct {
+		name      string
+		v, lo, hi int
+	}{
+		{"sequences", c.Sequences, 1, maxSequences},
+		{"queue", c.Queue, 1, 65536},
+		{"min_chunk", c.MinChunk, 1, 4096},
+		{"max_chunk", c.MaxChunk, max(c.MinChunk, 1), 65536},
+		{"reserve", c.Reserve, 1, 1 << 20},
+		{"prefix_cache.cells", c.Prefix.Cells, 1, 1 << 30},
+		{"prefix_cache.min_share", c.Prefix.MinShare, 1, 65536},
+		{"prefix_cache.min_keep", c.Prefix.MinKeep, 1, 1 << 20},
+		{"prefix_cache.idle_tokens", c.Prefix.IdleTokens, 1, 1 << 30},
+	} {
+		if f.v != 0 && (f.v < f.lo || f.v > f.hi) {
+			return inference.Invalid(f.name, "must be between %d and %d (0: the default), got %d", f.lo, f.hi, f.v)
+		}
+	}
+	for _, f := range []struct {
+		name      string
+		v, lo, hi time.Duration
+	}{
+		{"target_itl", c.TargetITL, time.Millisecond, 10 * time.Second},
+		{"deadline", c.Deadline, time.Millisecond, week},
+	} {
+		if f.v != 0 && (f.v < f.lo || f.v > f.hi) {
+			return inference.Invalid(f.name, "must be between %s and %s (0: the default), got %s", f.lo, f.hi, f.v)
+		}
+	}
+	return nil
+}
+
+// resolve fills in every default, also those that depend on the backend.
+func (c Config) resolve(t inference.Traits) Config {
+	d := DefaultConfig()
+	fill := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	fill(&c.Sequences, d.Sequences)
+	fill(&c.Queue, d.Queue)
+	fill(&c.MinChunk, d.MinChunk)
+	fill(&c.Reserve, d.Reserve)
+	fill(&c.Prefix.Cells, max(t.Cells/8, 1))
+	fill(&c.Prefix.MinShare, d.Prefix.MinShare)
+	fill(&c.Prefix.MinKeep, d.Prefix.MinKeep)
+	fill(&c.Prefix.IdleTokens, d.Prefix.IdleTokens)
+	if c.TargetITL == 0 {
+		c.TargetITL = d.TargetITL
+	}
+	// One row for each must fit into a step, or prompts could starve.
+	c.Sequences = min(c.Sequences, t.Sequences, capacity(t))
+	c.MaxChunk = max(c.MaxChunk, 0)
+	fill(&c.MaxChunk, max(capacity(t), c.MinChunk))
+	return c
+}

@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"hearth/inference"
+)
+
+// compute plans, decodes and samples one batch, and reports whether there was
+// one.
+func (l *loop) compute() bool {
+	limit := capacity(l.t)
+	for {
+		l.plan(limit)
+		if l.batch.Len() == 0 {
+			return false
+		}
+		start := l.now()
+		err := l.b.Decode(&l.batch)
+		switch {
+		case err == nil:
+			l.sample(start)
+			return true
+		case errors.Is(err, inference.ErrNoSlot):
+			var again bool
+			if limit, again = l.squeeze(); !again {
+				l.failParts(engineError(err))
+				return true
+			}
+		default:
+			l.resync(engineError(err))
+			return true
+		}
+	}
+}
+
+// squeeze reacts to a cache that is fuller than the ledger says: it drops what
+// is idle, then makes the batch smaller, then preempts the youngest of the
+// others. again is false when a single token of a single sequence has no room.
+func (l *loop) squeeze() (limit int, again bool) {
+	if l.dropIdle() {
+		return capacity(l.t), true
+	}
+	if n := l.batch.Len(); n > 1 {
+		return n / 2, true
+	}
+	if victim := l.youngest(func(c *choice) bool { return c != l.parts[0].c }); victim != nil {
+		l.preempt(victim)
+		return capacity(l.t), true
+	}
+	return 0, false
+}
+
+// engineError marks what the backend reports as the engine's failure.
+func engineError(err error) error {
+	return fmt.Errorf("%w: %w", inference.ErrEngine, err)
+}
+
+// failParts fails the requests that the batch touched.
+func (l *loop) failParts(err error) {
+	for _, p := range l.parts {
+		l.fail(p.c.req, err, "error", false)
+	}
+}
+
+// resync follows a decode that failed half-way: those in the batch are failed,
+// and of every other sequence only what the backend still holds counts.
+func (l *loop) resync(err error) {
+	l.failParts(err)
+	for _, s := range l.seqs {
+		if s == nil {
+			continue
+		}
+		holds := int(l.b.SeqPosMax(s.id)) + 1
+		switch {
+		case holds == s.held:
+		case s.owner == nil:
+			l.drop(s)
+		case holds < s.held:
+			l.cells.trim(&s.chain, max(holds, 0))
+			l.change(s, max(holds, 0), s.promised, s.end)
+		default:
+			if !l.b.SeqRemove(s.id, int32(s.held), -1) {
+				l.b.SeqRemove(s.id, -1, -1)
+				l.cells.trim(&s.chain, 0)
+				l.change(s, 0, s.promised, s.end)
+			}
+		}
+	}
+}
+
+// sample draws a token for every part that ends in a wanted row, and hands it
+// out. start is when the decode began.
+func (l *loop) sample(start time.Time) {
+	prefilled := l.account()
+	l.rows, l.sampling = l.rows[:0], l.sampling[:0]
+	for _, p := range l.parts {
+		if p.last {
+			l.rows = append(l.rows, inference.SampleRow{Index: p.first + p.n - 1, Sampler: p.c.sampler})
+			l.sampling = append(l.sampling, p.c)
+		}
+	}
+	out := l.sampled[:len(l.rows)]
+	clear(out)
+	var err error
+	if len(l.rows) > 0 {
+		err = l.b.Sample(l.rows, out)
+	}
+	now := l.now()
+	l.steps++
+	l.obs.Step(l.rowCount, prefilled, now.Sub(start))
+	if len(l.rows) > 0 {
+		l.pace.observe(l.rowCount, prefilled, now.Sub(start))
+	}
+	for i, c := range l.sampling {
+		switch {
+		case c.ended: // with another choice of its request
+		case err != nil:
+			l.fail(c.req, engineError(err), "error", false)
+		case out[i].Err != nil:
+			l.fail(c.req, engineError(out[i].Err), "error", false)
+		default:
+			l.accept(c, &out[i], now)
+		}
+	}
+}
+
+// accept takes a token that was drawn for c.
+func (l *loop) accept(c *choice, t *inference.Sampled, now time.Time) {
+	r := c.req
+	l.lastToken = now
+	c.tokens = append(c.tokens, t.Token)
+	if !r.probe {
+		if r.first.IsZero() {
+			l.obs.FirstToken(now.Sub(r.submitted))
+		}
+		if !c.last.IsZero() {
+			l.obs.InterToken(now.Sub(c.last))
+		}
+	}
+	if r.first.IsZero() {
+		r.first = now
+	}
+	c.last = now
+	if l.b.EndOfGeneration(t.Token) {
+		l.finish(c, inference.FinishStop)
+		return
+	}
+	if l.emit(c, t) {
+		l.finish(c, inference.FinishStop)
+		return
+	}
+	if len(c.tokens) >= c.limit {
+		l.finish(c, inference.FinishLength)
+	}
+}
+
+// emit hands out the text that t makes certain, and reports whether it
+// completed a stop string.
+func (l *loop) emit(c *choice, t *inference.Sampled) (stopped bool) {
+	r := c.req
+	var lp inference.TokenLogprob
+	if r.Logprobs {
+		lp = inference.TokenLogprob{Token: t.Token, Bytes: l.b.Piece(t.Token, true), Logprob: t.Logprob}
+		lp.Top = append(lp.Top, t.Top...)
+		for i := range lp.Top {
+			lp.Top[i].Bytes = l.b.Piece(lp.Top[i].Token, true)
+		}
+	}
+	text, lps, stopped := c.text.add(l.b.Piece(t.Token, r.shows(t.Token)), lp)
+	l.say(c, text, lps)
+	return stopped
+}
+
+// say puts text into the request's stream.
+func (l *loop) say(c *choice, text []byte, lps []inference.TokenLogprob) {
+	if len(text) > 0 || len(lps) > 0 {
+		c.req.stream.push(record{kind: KindText, choice: c.index, logprobs: lps}, text)
+	}
+}
+
+// progress tells how much of the prompt is in the cache, while no text came yet.
+func (l *loop) progress(c *choice) {
+	r := c.req
+	if c.index > 0 || !r.first.IsZero() {
+		return
+	}
+	r.stream.push(record{kind: KindProgress, progress: inference.Progress{
+		Prefilled: min(c.seq.held, len(r.Prompt)), Prompt: len(r.Prompt),
+	}}, nil)
+}

@@ -1,0 +1,46 @@
+// Package engine is the scheduler above one loaded model: continuous batching,
+// prefill in chunks, prefix sharing, admission by reserved cells, priorities,
+// deadlines, cancellation and drain.
+//
+// It owns the queue, the sequence ids, the ledger of KV cells, the index of
+// prefixes, the samplers handed in by the backend, and the text of the answers
+// (UTF-8 borders, stop strings). It does not own the model or its context: a
+// [Backend] is handed in and outlives the engine. It knows nothing of messages,
+// templates or tools: a [Request] is tokens in, events out.
+//
+// # Concurrency
+//
+// One goroutine, locked to its OS thread, owns the backend's context and
+// everything in type loop; nothing in there needs a lock. [Engine.Submit],
+// [Engine.Stats], [Engine.Drain], [Engine.Close], [Engine.Probe] and
+// [Stream.Close] may be called from any goroutine: they leave letters in a
+// mailbox, which the loop empties before every step, and wake it. A [Stream]
+// is read by one goroutine; the loop writes to its buffer and never waits for
+// the reader. Samplers are made on the goroutine of Submit and belong to the
+// loop from then on. An [Observer] is called by the loop, and Rejected by the
+// goroutine of Submit: its methods must be safe for concurrent use and quick.
+//
+// # A step
+//
+// The loop takes its letters, admits from the queue, gives followers the
+// prefix they wait for, plans one batch (a row of every sequence that decodes,
+// then chunks of prompts), decodes it, samples all rows at once and hands out
+// the tokens. It sleeps when there is nothing to compute.
+//
+// # Invariants
+//
+//   - Cells held by running requests, plus cells promised to them, never exceed
+//     the cache. A request is admitted only when its promise fits, so a full
+//     cache fails nobody. What is kept of finished requests is dropped whenever
+//     a promise needs its cells.
+//   - Only a request without MaxTokens can be preempted, because only its
+//     promise grows while it runs. It resumes by recomputing; its client sees a
+//     pause.
+//   - A shared cell has the same token at the same position for all who hold it,
+//     and is never moved. The last token of a prompt is always computed.
+//   - A prefix is found only by requests of the tenant that computed it.
+//   - A request waits only for prefixes of requests admitted before it, so
+//     waiting has no cycle.
+//   - Every stream ends, with usage and io.EOF or with one error, and every
+//     sampler is closed exactly once.
+package engine

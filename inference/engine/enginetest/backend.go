@@ -1,0 +1,321 @@
+package enginetest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"hearth/inference"
+)
+
+// The vocabulary: tokens 0..255 are bytes, then come the special ones.
+const (
+	EOG        = 256 // ends a generation
+	Control    = 257 // first control token; its text is "<|c0|>"
+	Controls   = 4
+	Vocabulary = Control + Controls
+)
+
+// Options say what the model is like. The zero value is a unified cache of 1024
+// cells for 8 sequences, batches and micro-batches of 64, prefixes shared, and
+// answers that look random.
+type Options struct {
+	Cells, Sequences, Holders, Batch, MicroBatch, Context int
+	// Split gives every sequence a cache of its own.
+	Split bool
+	// NoShare and NoTrim take the traits of that name away.
+	NoShare, NoTrim bool
+	// EOGEvery makes about one token in so many an end of generation, if no
+	// Next or Reply decides; 0: none.
+	EOGEvery int
+	// Next, if set, is the model: the token that follows a history.
+	Next func(history []int32) int32
+	// Reply, if set, answers each prompt with a text, then ends the generation.
+	// Prompt is the text of the prompt, control tokens included.
+	Reply func(prompt string) string
+	// OnDecode, if set, is called before a batch is computed. An error is what
+	// Decode returns; with ErrAborted and ErrDecodeFatal the first micro-batch
+	// is computed all the same.
+	OnDecode func(b *inference.Batch) error
+	// OnSample, if set, may replace the answer of a row, Err included, and fail
+	// the whole call.
+	OnSample func(rows []inference.SampleRow, out []inference.Sampled) error
+	// OnSampler, if set, may refuse a sampler.
+	OnSampler func(*inference.SamplerSpec) error
+	// Quiet records no calls.
+	Quiet bool
+}
+
+// Call is an entry of the trace.
+type Call struct {
+	Op       string // "decode", "sample", "copy" or "remove"
+	Batch    inference.Batch
+	Err      error // of a decode
+	Src, Dst int32 // of a copy; Dst of a removal
+	P0, P1   int32
+	Rows     []int // of a sample: indices into the batch before
+}
+
+// cell is one place of the cache.
+type cell struct {
+	token, pos int32
+	owners     int
+}
+
+// Backend is the model. Make it with New.
+type Backend struct {
+	o      Options
+	traits inference.Traits
+
+	inside atomic.Bool
+	mu     sync.Mutex // for those who look from outside
+	seqs   [][]*cell  // by id: the cells in the order of positions
+	used   int
+	last   inference.Batch
+	calls  []Call
+
+	samplers    atomic.Int64
+	oldSamplers atomic.Int64
+	noSlots     atomic.Int64
+}
+
+// New makes a backend.
+func New(o Options) *Backend {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&o.Cells, 1024)
+	set(&o.Sequences, 8)
+	set(&o.Batch, 64)
+	set(&o.MicroBatch, o.Batch)
+	set(&o.Context, o.Cells)
+	if o.Split {
+		o.Holders = 0
+		o.Context = min(o.Context, o.Cells/o.Sequences)
+	}
+	return &Backend{
+		o:    o,
+		seqs: make([][]*cell, o.Sequences+o.Holders),
+		traits: inference.Traits{
+			Cells: o.Cells, Sequences: o.Sequences, Holders: o.Holders, Batch: o.Batch,
+			MicroBatch: o.MicroBatch, Context: o.Context, Vocabulary: Vocabulary,
+			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim,
+		},
+	}
+}
+
+// Traits implements engine.Decoder.
+func (b *Backend) Traits() inference.Traits { return b.traits }
+
+// enter panics if another goroutine is in the backend.
+func (b *Backend) enter() func() {
+	if !b.inside.CompareAndSwap(false, true) {
+		panic("enginetest: two goroutines use the context at the same time")
+	}
+	b.mu.Lock()
+	return func() {
+		b.mu.Unlock()
+		b.inside.Store(false)
+	}
+}
+
+func (b *Backend) record(c Call) {
+	if !b.o.Quiet {
+		b.calls = append(b.calls, c)
+	}
+}
+
+// Decode implements engine.Decoder.
+func (b *Backend) Decode(batch *inference.Batch) error {
+	if !b.inside.CompareAndSwap(false, true) {
+		panic("enginetest: two goroutines use the context at the same time")
+	}
+	defer b.inside.Store(false)
+	b.check(batch)
+	var injected error
+	if b.o.OnDecode != nil {
+		injected = b.o.OnDecode(batch) // may block, so without the lock
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.decode(batch, injected)
+	b.record(Call{Op: "decode", Batch: inference.Batch{
+		Token: slices.Clone(batch.Token), Pos: slices.Clone(batch.Pos),
+		Seq: slices.Clone(batch.Seq), Output: slices.Clone(batch.Output),
+	}, Err: err})
+	return err
+}
+
+func (b *Backend) decode(batch *inference.Batch, injected error) error {
+	b.last.Reset()
+	n := batch.Len()
+	if injected != nil {
+		if injected == inference.ErrNoSlot || injected == inference.ErrBadBatch {
+			return fmt.Errorf("fake: %w", injected)
+		}
+		n = min(n, b.o.MicroBatch/2)
+	}
+	if !b.room(batch) {
+		b.noSlots.Add(1)
+		return fmt.Errorf("fake: %w", inference.ErrNoSlot)
+	}
+	for i := range n {
+		s := batch.Seq[i]
+		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1})
+		b.used++
+	}
+	if injected != nil {
+		return fmt.Errorf("fake: %w", injected)
+	}
+	for i := range n {
+		b.last.Add(batch.Token[i], batch.Pos[i], batch.Seq[i], batch.Output[i] == 1)
+	}
+	return nil
+}
+
+// room reports whether the batch has free cells.
+func (b *Backend) room(batch *inference.Batch) bool {
+	if !b.o.Split {
+		return b.used+batch.Len() <= b.o.Cells
+	}
+	each := b.o.Cells / b.o.Sequences
+	for s := range b.seqs {
+		n := len(b.seqs[s])
+		for _, t := range batch.Seq {
+			if int(t) == s {
+				n++
+			}
+		}
+		if n > each {
+			return false
+		}
+	}
+	return true
+}
+
+// check panics where llama.cpp would abort or compute nonsense.
+func (b *Backend) check(batch *inference.Batch) {
+	n := batch.Len()
+	if n == 0 || n > b.o.Batch {
+		panic(fmt.Sprintf("enginetest: a batch of %d tokens; 1 to %d are allowed", n, b.o.Batch))
+	}
+	if len(batch.Pos) != n || len(batch.Seq) != n || len(batch.Output) != n {
+		panic("enginetest: the slices of a batch differ in length")
+	}
+	outputs := 0
+	for i := range n {
+		s := batch.Seq[i]
+		if s < 0 || int(s) >= b.o.Sequences {
+			panic(fmt.Sprintf("enginetest: sequence %d cannot be decoded; 0 to %d can", s, b.o.Sequences-1))
+		}
+		if t := batch.Token[i]; t < 0 || t >= Vocabulary {
+			panic(fmt.Sprintf("enginetest: token %d is not in the vocabulary", t))
+		}
+		next := len(b.seqs[s])
+		for _, earlier := range batch.Seq[:i] {
+			if earlier == s {
+				next++
+			}
+		}
+		if int(batch.Pos[i]) != next {
+			panic(fmt.Sprintf("enginetest: sequence %d goes on at position %d, the batch has %d", s, next, batch.Pos[i]))
+		}
+		if next >= b.o.Context {
+			panic(fmt.Sprintf("enginetest: position %d is beyond the context of %d", next, b.o.Context))
+		}
+		outputs += int(batch.Output[i])
+	}
+	if outputs > b.o.Sequences {
+		panic(fmt.Sprintf("enginetest: %d rows wanted, at most %d are allowed", outputs, b.o.Sequences))
+	}
+}
+
+// Sample implements engine.Decoder.
+func (b *Backend) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
+	defer b.enter()()
+	if len(rows) != len(out) || len(rows) == 0 {
+		panic(fmt.Sprintf("enginetest: %d rows to sample into %d places", len(rows), len(out)))
+	}
+	for i, r := range rows {
+		if r.Index < 0 || r.Index >= b.last.Len() || b.last.Output[r.Index] != 1 {
+			panic(fmt.Sprintf("enginetest: row %d was not wanted in the last batch", r.Index))
+		}
+		s, ok := r.Sampler.(*Sampler)
+		if !ok || s.closed.Load() {
+			panic("enginetest: sampling with a sampler that is closed or not of this backend")
+		}
+		out[i] = s.draw(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]))
+	}
+	var err error
+	if b.o.OnSample != nil {
+		err = b.o.OnSample(rows, out)
+	}
+	if !b.o.Quiet {
+		var index []int
+		for _, r := range rows {
+			index = append(index, r.Index)
+		}
+		b.record(Call{Op: "sample", Rows: index})
+	}
+	return err
+}
+
+// history reads what sequence s holds up to pos from its cells.
+func (b *Backend) history(s, pos int32) []int32 {
+	var h []int32
+	for i, c := range b.seqs[s] {
+		if int(c.pos) != i {
+			panic(fmt.Sprintf("enginetest: sequence %d has position %d in place %d", s, c.pos, i))
+		}
+		h = append(h, c.token)
+		if c.pos == pos {
+			break
+		}
+	}
+	return h
+}
+
+// Piece implements engine.Vocabulary.
+func (b *Backend) Piece(token int32, special bool) []byte {
+	switch {
+	case token < EOG:
+		return bytesOf[token : token+1]
+	case !special:
+		return nil
+	case token == EOG:
+		return []byte("<|eog|>")
+	}
+	return fmt.Appendf(nil, "<|c%d|>", token-Control)
+}
+
+// EndOfGeneration implements engine.Vocabulary.
+func (b *Backend) EndOfGeneration(token int32) bool { return token == EOG }
+
+var bytesOf = func() []byte {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	return all
+}()
+
+// Tokens turns text into tokens, one a byte.
+func Tokens(text string) []int32 {
+	var t []int32
+	for i := range len(text) {
+		t = append(t, int32(text[i]))
+	}
+	return t
+}
+
+// Text turns tokens into text, special ones included.
+func (b *Backend) Text(tokens []int32) string {
+	var text []byte
+	for _, t := range tokens {
+		text = append(text, b.Piece(t, true)...)
+	}
+	return string(text)
+}

@@ -1,0 +1,121 @@
+package enginetest
+
+import "fmt"
+
+// SeqRemove implements engine.Memory.
+func (b *Backend) SeqRemove(seq, p0, p1 int32) bool {
+	defer b.enter()()
+	b.known(seq)
+	b.record(Call{Op: "remove", Dst: seq, P0: p0, P1: p1})
+	cells := b.seqs[seq]
+	from, to := max(p0, 0), p1
+	if to < 0 || int(to) > len(cells) {
+		to = int32(len(cells))
+	}
+	if from >= to {
+		return true
+	}
+	if from > 0 && b.o.NoTrim {
+		return false
+	}
+	if int(to) < len(cells) {
+		panic(fmt.Sprintf("enginetest: cells %d to %d cut out of the middle of sequence %d", from, to, seq))
+	}
+	for _, c := range cells[from:] {
+		c.owners--
+		if c.owners == 0 {
+			b.used--
+		}
+	}
+	b.seqs[seq] = cells[:from:from]
+	return true
+}
+
+// SeqCopy implements engine.Memory.
+func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
+	defer b.enter()()
+	b.known(src)
+	b.known(dst)
+	b.record(Call{Op: "copy", Src: src, Dst: dst, P0: p0, P1: p1})
+	if b.o.NoShare {
+		panic("enginetest: a copy in a memory that cannot share")
+	}
+	if src == dst || len(b.seqs[dst]) > 0 {
+		panic(fmt.Sprintf("enginetest: copy from sequence %d into %d, which is not empty", src, dst))
+	}
+	n := int(p1)
+	if p1 < 0 || n > len(b.seqs[src]) {
+		n = len(b.seqs[src])
+	}
+	if p0 > 0 {
+		panic(fmt.Sprintf("enginetest: copy from position %d; prefixes begin at 0", p0))
+	}
+	if b.o.Split && p1 >= 0 {
+		panic("enginetest: partial copy between sequences with caches of their own")
+	}
+	for _, c := range b.seqs[src][:n] {
+		if b.o.Split {
+			c = &cell{token: c.token, pos: c.pos}
+			b.used++
+		}
+		c.owners++
+		b.seqs[dst] = append(b.seqs[dst], c)
+	}
+}
+
+// SeqPosMax implements engine.Memory.
+func (b *Backend) SeqPosMax(seq int32) int32 {
+	defer b.enter()()
+	b.known(seq)
+	return int32(len(b.seqs[seq])) - 1
+}
+
+func (b *Backend) known(seq int32) {
+	if seq < 0 || int(seq) >= len(b.seqs) {
+		panic(fmt.Sprintf("enginetest: sequence %d of %d", seq, len(b.seqs)))
+	}
+}
+
+// Used returns the number of cells held by any sequence.
+func (b *Backend) Used() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
+// Held returns the tokens that each sequence id holds; nil where it is empty.
+func (b *Backend) Held() [][]int32 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := make([][]int32, len(b.seqs))
+	for s, cells := range b.seqs {
+		for _, c := range cells {
+			held[s] = append(held[s], c.token)
+		}
+	}
+	return held
+}
+
+// Lose removes all cells of a sequence behind the engine's back, as a backend
+// that failed may.
+func (b *Backend) Lose(seq int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.seqs[seq] {
+		c.owners--
+		if c.owners == 0 {
+			b.used--
+		}
+	}
+	b.seqs[seq] = nil
+}
+
+// Calls returns the trace up to now.
+func (b *Backend) Calls() []Call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Call(nil), b.calls...)
+}
+
+// NoSlots returns how often a batch had no room.
+func (b *Backend) NoSlots() int { return int(b.noSlots.Load()) }

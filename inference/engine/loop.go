@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"time"
+
+	"hearth/inference"
+)
+
+// sequence is one sequence id of the backend that holds cells: for the choice
+// that owns it, or as an idle prefix that nobody owns.
+type sequence struct {
+	id     int32
+	owner  *choice // nil: an idle prefix
+	tenant string
+	held   int   // positions 0..held-1 are in the cache
+	chain  chain // the same, for the ledger
+	filed  bool  // in the index of prefixes
+
+	// Of a running sequence.
+	ticket   uint64    // of admission: one waits only for a smaller one
+	end      int       // cells promised, held ones included
+	source   *sequence // the leader whose prefix this one waits for, or nil
+	promised int       // cells that will come from source
+
+	// Of an idle prefix.
+	used   uint64 // loop.decoded when it was last used
+	shared int    // times that its prefix was given to another
+}
+
+// future is how many cells s will still take from the free ones.
+func (s *sequence) future() int { return max(s.end-max(s.held, s.promised), 0) }
+
+// part is what one sequence contributes to a batch.
+type part struct {
+	c     *choice
+	first int // index of its first token in the batch
+	n     int // tokens
+	last  bool
+}
+
+// loop is the scheduler's state. Only the goroutine of Engine.run touches it.
+type loop struct {
+	b      Backend
+	t      inference.Traits
+	cfg    Config
+	obs    Observer
+	window int // most tokens of one sequence
+	share  bool
+
+	queue   queue
+	seqs    []*sequence // by id; nil: the id is free
+	index   *prefixes
+	cells   ledger
+	future  int // sum of all sequences' future
+	running int // sequences with an owner
+	idle    int // sequences without
+	ticket  uint64
+	decoded uint64 // rows decoded so far: the clock of idle prefixes
+	dirty   bool   // something changed that may let a waiting choice in
+	pace    pace
+
+	// Of the step in hand; the memory is reused.
+	batch    inference.Batch
+	parts    []part
+	prefills []*choice
+	turn     int32 // where rows begin when not all fit
+	rowCount int   // of the batch: rows that decode
+	rows     []inference.SampleRow
+	sampled  []inference.Sampled
+	sampling []*choice
+
+	now       func() time.Time
+	steps     uint64
+	preempted uint64
+	lastToken time.Time
+	ended     func(*request) // tells the engine that a request is over
+	admitted  func(*request) // tells the engine that a request left the queue
+}
+
+func newLoop(b Backend, cfg Config, obs Observer) *loop {
+	t := b.Traits()
+	ids := t.Sequences
+	if t.Unified {
+		ids = min(ids+t.Holders, maxSequences)
+	}
+	l := &loop{
+		b: b, t: t, cfg: cfg, obs: obs,
+		window: windowOf(t),
+		share:  t.Share && !cfg.Prefix.Off && (t.Unified || t.TrimTail),
+		seqs:   make([]*sequence, ids),
+		index:  newPrefixes(),
+		cells:  ledger{unified: t.Unified},
+		pace: pace{
+			target: float64(cfg.TargetITL), min: cfg.MinChunk,
+			max: min(cfg.MaxChunk, capacity(t)),
+		},
+		rows:     make([]inference.SampleRow, 0, cfg.Sequences),
+		sampled:  make([]inference.Sampled, cfg.Sequences),
+		sampling: make([]*choice, 0, cfg.Sequences),
+		parts:    make([]part, 0, cfg.Sequences),
+		prefills: make([]*choice, 0, cfg.Sequences),
+		now:      time.Now,
+	}
+	l.pace.min = min(l.pace.min, l.pace.max)
+	return l
+}
+
+// windowOf is the number of tokens that one sequence can hold.
+func windowOf(t inference.Traits) int {
+	n := t.Cells
+	if !t.Unified {
+		n /= t.Sequences
+	}
+	if t.Context > 0 {
+		n = min(n, t.Context)
+	}
+	return n
+}
+
+// capacity is the most tokens of one step: more than a micro-batch would only
+// make the step longer.
+func capacity(t inference.Traits) int {
+	if t.MicroBatch > 0 {
+		return min(t.Batch, t.MicroBatch)
+	}
+	return t.Batch
+}
+
+// step does one round of work and reports whether there was any.
+func (l *loop) step() bool {
+	l.admit()
+	l.follow()
+	l.grow()
+	l.expire()
+	if l.running > 0 && l.compute() {
+		return true
+	}
+	return l.dirty && l.queue.size > 0
+}
+
+// enqueue takes in a submitted request.
+func (l *loop) enqueue(r *request) {
+	for _, c := range r.choices {
+		l.queue.push(c)
+	}
+	l.dirty = true
+}
+
+// change sets what s holds and was promised, and keeps the sum of futures right.
+func (l *loop) change(s *sequence, held, promised, end int) {
+	l.future -= s.future()
+	s.held, s.promised, s.end = held, promised, end
+	l.future += s.future()
+}
+
+// roomFor reports whether n more cells can be promised if every idle prefix is
+// dropped.
+func (l *loop) roomFor(n int) bool {
+	return !l.t.Unified || l.cells.live+l.future+n <= l.t.Cells
+}

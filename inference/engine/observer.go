@@ -1,0 +1,40 @@
+package engine
+
+import "time"
+
+// Observer is told what the engine does, to count it. Its methods must return
+// at once and be safe for concurrent use.
+type Observer interface {
+	// Queued is the number of requests that wait for admission.
+	Queued(n int)
+	// Running is the number of sequences that are being computed.
+	Running(n int)
+	// Step reports one batch: rows that decode, prompt tokens, and the time for
+	// computing and sampling.
+	Step(decodeRows, prefillTokens int, d time.Duration)
+	// Cells reports the cache: cells held by running requests, cells promised to
+	// them and not filled yet, cells of finished prefixes, and all there are.
+	Cells(used, reserved, cached, total int)
+	// FirstToken is the time from submission to a request's first token.
+	FirstToken(d time.Duration)
+	// InterToken is the time between two tokens of a choice.
+	InterToken(d time.Duration)
+	// Done reports the end of a request. The outcome is "stop", "length",
+	// "cancelled", "deadline" or "error"; prompt, cached and completion are
+	// tokens; d is from submission.
+	Done(outcome string, prompt, cached, completion int, d time.Duration)
+	// Rejected reports a request that Submit refused: "queue_full", "overflow",
+	// "invalid", "cancelled", "shutdown" or "error".
+	Rejected(reason string)
+}
+
+type nobody struct{}
+
+func (nobody) Queued(int)                                {}
+func (nobody) Running(int)                               {}
+func (nobody) Step(int, int, time.Duration)              {}
+func (nobody) Cells(int, int, int, int)                  {}
+func (nobody) FirstToken(time.Duration)                  {}
+func (nobody) InterToken(time.Duration)                  {}
+func (nobody) Done(string, int, int, int, time.Duration) {}
+func (nobody) Rejected(string)                           {}

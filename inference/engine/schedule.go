@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// plan fills the batch with at most limit tokens: first a row for every
+// sequence that decodes, then chunks of prompts.
+func (l *loop) plan(limit int) {
+	l.batch.Reset()
+	l.parts, l.prefills, l.rowCount = l.parts[:0], l.prefills[:0], 0
+	l.planRows(limit)
+	room := limit - l.rowCount
+	if l.rowCount > 0 {
+		room = min(room, l.pace.chunk())
+	}
+	l.planPrefills(room)
+}
+
+// planRows adds the sequences that need one token computed. They lie in the
+// order of their ids: a backend with a cache for each sequence computes
+// neighbours together. If they do not all fit, the rest begins the next step.
+func (l *loop) planRows(limit int) {
+	n := int32(l.t.Sequences)
+	start := l.turn
+	l.turn = 0
+	for i := range n {
+		s := l.seqs[(start+i)%n]
+		if s == nil || s.owner == nil || s.source != nil {
+			continue
+		}
+		c := s.owner
+		if c.remaining() > 1 {
+			l.prefills = append(l.prefills, c)
+			continue
+		}
+		if l.rowCount == limit {
+			if l.turn == 0 {
+				l.turn = s.id
+			}
+			continue
+		}
+		l.add(c, 1)
+		l.rowCount++
+	}
+}
+
+// planPrefills shares room tokens out among the prompts, the shortest first.
+// Who waits gains on the others with every token that they get, so that a long
+// prompt is not passed by short ones for ever. A leader is as urgent as the
+// most urgent of those who follow it.
+func (l *loop) planPrefills(room int) {
+	if room <= 0 || len(l.prefills) == 0 {
+		return
+	}
+	for _, c := range l.prefills {
+		c.urgency = c.remaining() - c.credit
+	}
+	for _, f := range l.seqs[:l.t.Sequences] {
+		if f == nil || f.source == nil {
+			continue
+		}
+		head := f.source
+		for head.source != nil {
+			head = head.source
+		}
+		if head.owner != nil {
+			head.owner.urgency = min(head.owner.urgency, len(f.owner.tokens)-head.held-f.owner.credit)
+		}
+	}
+	slices.SortFunc(l.prefills, func(a, b *choice) int {
+		return cmp.Or(cmp.Compare(a.urgency, b.urgency), cmp.Compare(a.seq.ticket, b.seq.ticket))
+	})
+	for _, c := range l.prefills {
+		n := min(c.remaining(), room)
+		if n == 0 {
+			break
+		}
+		l.add(c, n)
+		room -= n
+	}
+}
+
+// add puts the next n tokens of c into the batch. The row of its last token is
+// wanted: the next token is drawn from it.
+func (l *loop) add(c *choice, n int) {
+	s := c.seq
+	last := n == c.remaining()
+	l.parts = append(l.parts, part{c: c, first: l.batch.Len(), n: n, last: last})
+	for i := range n {
+		pos := s.held + i
+		l.batch.Add(c.tokens[pos], int32(pos), s.id, last && i == n-1)
+	}
+}
+
+// account takes over what a successful decode put into the cache.
+func (l *loop) account() (prefilled int) {
+	for i := range l.parts {
+		p := &l.parts[i]
+		s := p.c.seq
+		l.cells.extend(&s.chain, p.n)
+		l.change(s, s.held+p.n, s.promised, s.end)
+		if i >= l.rowCount {
+			prefilled += p.n
+			l.progress(p.c)
+		}
+	}
+	l.decoded += uint64(l.rowCount)
+	if prefilled == 0 {
+		return 0
+	}
+	for _, s := range l.seqs[:l.t.Sequences] {
+		if s != nil && s.owner != nil && s.owner.remaining() > 1 {
+			s.owner.credit += prefilled
+		}
+	}
+	return prefilled
+}

@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// copyPrefix gives dst the first n cells of src. In a unified cache that is
+// metadata, also while src is computed further; otherwise a whole sequence is
+// copied and its tail removed.
+func (l *loop) copyPrefix(src, dst *sequence, n int) {
+	if dst.held > 0 {
+		l.cut(dst, 0)
+	}
+	if l.t.Unified {
+		l.b.SeqCopy(src.id, dst.id, 0, int32(n))
+	} else {
+		l.b.SeqCopy(src.id, dst.id, 0, -1)
+		if src.held > n && !l.b.SeqRemove(dst.id, int32(n), -1) {
+			l.b.SeqRemove(dst.id, -1, -1)
+			n = 0
+		}
+	}
+	l.cells.share(&dst.chain, &src.chain, n)
+	l.change(dst, n, dst.promised, dst.end)
+	src.shared++
+	src.used = l.decoded
+}
+
+// cut removes what s holds from position n on; all of it, if the backend cannot
+// remove a part.
+func (l *loop) cut(s *sequence, n int) {
+	if n >= s.held {
+		return
+	}
+	if n == 0 || !l.b.SeqRemove(s.id, int32(n), -1) {
+		l.b.SeqRemove(s.id, -1, -1)
+		n = 0
+	}
+	l.cells.trim(&s.chain, n)
+	l.change(s, n, s.promised, s.end)
+}
+
+// follow gives those who wait for a leader's prefix their copy as soon as the
+// leader has computed it.
+func (l *loop) follow() {
+	for _, s := range l.seqs[:l.t.Sequences] {
+		if s == nil || s.source == nil || s.source.held < s.promised {
+			continue
+		}
+		l.copyPrefix(s.source, s, s.promised)
+		l.unfollow(s)
+		l.noteFollowed(s.owner)
+	}
+}
+
+// unfollow ends the waiting of s.
+func (l *loop) unfollow(s *sequence) {
+	s.source = nil
+	l.change(s, s.held, 0, s.end)
+}
+
+// noteFollowed keeps the request's accounts when a follower goes on by itself.
+func (l *loop) noteFollowed(c *choice) {
+	if c.index == 0 {
+		l.noteCached(c)
+	}
+}
+
+// leave gives the followers of s, which stops computing, what it has. The first
+// of them computes the rest, and the others follow that one.
+func (l *loop) leave(s *sequence) {
+	var orphans []*sequence
+	for _, f := range l.seqs[:l.t.Sequences] {
+		if f != nil && f.source == s {
+			orphans = append(orphans, f)
+		}
+	}
+	slices.SortFunc(orphans, func(a, b *sequence) int { return cmp.Compare(a.ticket, b.ticket) })
+	for _, f := range orphans {
+		if n := min(f.promised, s.held); n > f.held && l.copyable(s, n) {
+			l.copyPrefix(s, f, n)
+		}
+		l.unfollow(f)
+		if h := l.lookup(f.owner, f.ticket, f.held); h.leader != nil {
+			f.source = h.leader
+			l.change(f, f.held, h.want, f.end)
+			continue
+		}
+		l.noteFollowed(f.owner)
+	}
+}
+
+// release takes the sequence from its choice. What it holds is kept as an idle
+// prefix if keep allows and it is worth its cells; else the cells are free.
+func (l *loop) release(s *sequence, keep bool) {
+	c := s.owner
+	l.unfile(s)
+	l.leave(s)
+	s.source = nil
+	l.change(s, s.held, 0, 0)
+	c.seq, s.owner = nil, nil
+	l.running--
+	l.dirty = true
+	l.cells.setLive(&s.chain, false)
+	l.idle++
+	if !keep || !l.park(s, c) {
+		l.drop(s)
+	}
+}
+
+// drop frees an idle prefix.
+func (l *loop) drop(s *sequence) {
+	l.unfile(s)
+	l.b.SeqRemove(s.id, -1, -1)
+	l.cells.drop(&s.chain)
+	l.seqs[s.id] = nil
+	l.idle--
+}
+
+// park keeps what s holds of c for those who will begin alike, and reports
+// whether it did. In a unified cache every step pays for it.
+func (l *loop) park(s *sequence, c *choice) bool {
+	if !l.share || c.req.probe || s.held < l.cfg.Prefix.MinShare {
+		return false
+	}
+	if l.t.Unified && s.held < l.cfg.Prefix.MinKeep && s.shared == 0 && l.running > 0 {
+		return false
+	}
+	key := c.tokens[:s.held]
+	var covered []*sequence
+	known := false
+	l.index.match(s.tenant, key, func(id int32, n int) {
+		switch p := l.seqs[id]; {
+		case p.owner != nil:
+		case n == s.held:
+			known = true // p holds all that s does
+			p.used = l.decoded
+			p.shared += s.shared
+		case n == p.held:
+			covered = append(covered, p)
+		}
+	})
+	if known {
+		return false
+	}
+	for _, p := range covered {
+		s.shared += p.shared
+		l.drop(p)
+	}
+	l.file(s, key)
+	s.used = l.decoded
+	if l.t.Unified {
+		l.bound(s)
+	}
+	return true // or was, and made way for a hotter one
+}
+
+// bound keeps the idle prefixes of a unified cache few: of the short ones that
+// were never shared only newest, and all together within the limit.
+func (l *loop) bound(newest *sequence) {
+	for _, p := range l.seqs {
+		if p != nil && p.owner == nil && p != newest && p.held < l.cfg.Prefix.MinKeep && p.shared == 0 {
+			l.drop(p)
+		}
+	}
+	for l.idle > 0 && l.cells.used-l.cells.live > l.cfg.Prefix.Cells {
+		l.drop(l.coldest(l.seqs, nil))
+	}
+}
+
+// coldest returns the idle prefix that is worth least: never shared before
+// shared, then the one unused for longest. It is keep only if there is no other.
+func (l *loop) coldest(among []*sequence, keep *sequence) *sequence {
+	var worst *sequence
+	for _, s := range among {
+		if s == nil || s.owner != nil {
+			continue
+		}
+		if worst == nil || worst == keep || s != keep && colder(s, worst) {
+			worst = s
+		}
+	}
+	return worst
+}
+
+func colder(a, b *sequence) bool {
+	if (a.shared > 0) != (b.shared > 0) {
+		return a.shared == 0
+	}
+	return a.used < b.used
+}
+
+// expire drops the idle prefixes of a unified cache that have by now cost the
+// others about as much as computing them again would.
+func (l *loop) expire() {
+	if !l.t.Unified || l.idle == 0 {
+		return
+	}
+	for _, s := range l.seqs {
+		if s == nil || s.owner != nil {
+			continue
+		}
+		patience := uint64(l.cfg.Prefix.IdleTokens)
+		if s.shared > 0 {
+			patience *= 4
+		}
+		if l.decoded-s.used > patience {
+			l.drop(s)
+		}
+	}
+}
+
+// makeRoom drops idle prefixes until every promise can be kept.
+func (l *loop) makeRoom() {
+	for l.t.Unified && l.idle > 0 && l.cells.used+l.future > l.t.Cells {
+		l.drop(l.coldest(l.seqs, nil))
+	}
+}
+
+// dropIdle drops every idle prefix and reports whether there was one.
+func (l *loop) dropIdle() bool {
+	any := l.idle > 0
+	for _, s := range l.seqs {
+		if s != nil && s.owner == nil {
+			l.drop(s)
+		}
+	}
+	return any
+}
