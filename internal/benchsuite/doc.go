@@ -1,7 +1,7 @@
 // Command benchsuite compares Hearth with llama-server of the very same
 // llama.cpp build, in one run:
 //
-//	go run ./internal/benchsuite [-rounds N] [-scenarios a,b] [-quick] [-out DIR]
+//	go run ./internal/benchsuite [-rounds N] [-only a,b] [-quick] [-out DIR]
 //
 // In each round every scenario is run on each system, a freshly started process
 // each time: Hearth, llama-server as it comes, llama-server tuned for the

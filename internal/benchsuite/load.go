@@ -103,8 +103,9 @@ func startPinned(cmd *exec.Cmd) error {
 }
 
 // firstToken asks for one token until it gets it, and returns the time from the
-// start of the process to its arrival. The server may refuse while it loads.
-func firstToken(ctx context.Context, s *server, model string, seed uint64) (time.Duration, error) {
+// start of the process to its arrival. The server may refuse while it loads. The
+// request names no model, which both servers take for the only one there is.
+func firstToken(ctx context.Context, s *server, seed uint64) (time.Duration, error) {
 	scenario := loadgen.Scenario{Name: "cold-start", Groups: []loadgen.Group{
 		{Name: "client", Clients: 1, Requests: 1, Instruction: "Say one word about:", PromptWords: 5, MaxTokens: 1},
 	}}
@@ -112,7 +113,7 @@ func firstToken(ctx context.Context, s *server, model string, seed uint64) (time
 	defer cancel()
 	client := loadgen.NewHTTPClient()
 	for {
-		result, err := loadgen.Run(ctx, loadgen.Target{URL: s.url, Model: model}, scenario, loadgen.Options{Seed: seed, Client: client})
+		result, err := loadgen.Run(ctx, loadgen.Target{URL: s.url}, scenario, loadgen.Options{Seed: seed, Client: client})
 		if err == nil && len(result.Samples) == 1 && len(result.Samples[0].Arrivals) > 0 {
 			arrival := time.Duration(result.Samples[0].Arrivals[0] * float64(time.Millisecond))
 			return result.Begin.Add(arrival).Sub(s.begun), nil

@@ -63,7 +63,7 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	flags.StringVar(&set.Yardstick, "yardsticks", "build/out/yardsticks", "folder of llama-server and llama-batched-bench")
 	flags.StringVar(&set.Model, "model", defaultModel(), "GGUF file to serve")
 	flags.StringVar(&s.dir, "out", "build/out/bench", "folder for the report")
-	flags.StringVar(&names, "scenarios", strings.Join(loadgen.Names(), ","), "scenarios to run")
+	flags.StringVar(&names, "only", strings.Join(loadgen.Names(), ","), "scenarios to run")
 	flags.IntVar(&set.Context, "context", 16384, "cells of context in all")
 	flags.IntVar(&set.Sequences, "sequences", 8, "requests at one time")
 	flags.IntVar(&set.Threads, "threads", runtime.NumCPU(), "compute threads")
@@ -90,7 +90,7 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		scenario, err := loadgen.Find(strings.TrimSpace(name))
 		if err != nil {
-			return nil, fmt.Errorf("-scenarios: %w", err)
+			return nil, fmt.Errorf("-only: %w", err)
 		}
 		if set.Quick {
 			scenario = quick(scenario)

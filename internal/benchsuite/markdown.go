@@ -88,7 +88,7 @@ func verdict(r row) string {
 	if *r.Reached {
 		word = "✓ reached"
 	}
-	return fmt.Sprintf("%s %s %.3g (%d of %d rounds)", word, sign, r.Goal.Bound, rounds, len(r.ToPlain.Values))
+	return fmt.Sprintf("%s %s %.3g (%d of %s)", word, sign, r.Goal.Bound, rounds, count(len(r.ToPlain.Values), "round"))
 }
 
 // figures prints a spread with as many digits as it carries.
@@ -97,6 +97,14 @@ func figures(s spread) string {
 		return "–"
 	}
 	return fmt.Sprintf("%s [%s–%s]", number(s.Median), number(s.Min), number(s.Max))
+}
+
+// count names a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func number(v float64) string {
@@ -138,18 +146,18 @@ func writeFacts(b *strings.Builder, r *report) {
 	fmt.Fprintf(b, "- Hearth: %s, commit %s, %s. llama.cpp: %s.\n", m.HearthText, m.Commit, m.Go, m.LlamaCPP)
 	fmt.Fprintf(b, "- Model %s; %d threads, %d cells of context in all, %d sequences, for every system.\n",
 		filepath.Base(r.Settings.Model), r.Settings.Threads, r.Settings.Context, r.Settings.Sequences)
-	fmt.Fprintf(b, "- %d rounds from seed %d, %s to %s (%s). Every run on a freshly started process, after its first token and a warm-up\n"+
+	fmt.Fprintf(b, "- %s from seed %d, %s to %s (%s). Every run on a freshly started process, after its first token and a warm-up\n"+
 		"  of %d short requests; the systems in turn, the next round in the opposite order; greedy sampling; the load\n"+
 		"  generator one thread, pinned to the last CPU.\n",
-		r.Settings.Rounds, r.Settings.Seed, r.Begin.Format(time.DateTime), r.End.Format(time.DateTime), r.End.Sub(r.Begin).Round(time.Second), r.Settings.Sequences)
+		count(r.Settings.Rounds, "round"), r.Settings.Seed, r.Begin.Format(time.DateTime), r.End.Format(time.DateTime), r.End.Sub(r.Begin).Round(time.Second), r.Settings.Sequences)
 	for _, s := range r.Plan {
 		var groups []string
 		for _, g := range s.Groups {
-			requests := fmt.Sprintf("%d requests each", g.Requests)
+			requests := count(g.Requests, "request") + " each"
 			if g.Requests == 0 {
 				requests = "one request after another until the others are done"
 			}
-			text := fmt.Sprintf("%d clients, %s, prompts of %d words, %d tokens out", g.Clients, requests, g.PromptWords, g.MaxTokens)
+			text := fmt.Sprintf("%s, %s, prompts of %d words, %d tokens out", count(g.Clients, "client"), requests, g.PromptWords, g.MaxTokens)
 			if g.SharedSystemWords > 0 {
 				text += fmt.Sprintf(", one system prompt of %d words", g.SharedSystemWords)
 			}

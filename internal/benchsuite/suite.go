@@ -93,7 +93,7 @@ func (s *suite) one(ctx context.Context, system string, scenario loadgen.Scenari
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
 
-	cold, err := firstToken(ctx, server, modelID(s.settings.Model), seed)
+	cold, err := firstToken(ctx, server, seed)
 	if err != nil {
 		return r, err
 	}
@@ -124,12 +124,6 @@ func warmUp(sequences int) loadgen.Scenario {
 	return loadgen.Scenario{Name: "warm-up", Groups: []loadgen.Group{
 		{Name: "clients", Clients: sequences, Requests: 1, Instruction: "Say something about:", PromptWords: 5, MaxTokens: 4},
 	}}
-}
-
-// modelID is what a request of the cold start calls the model before the server
-// can be asked: Hearth names a model after its file, llama-server takes any name.
-func modelID(path string) string {
-	return strings.TrimSuffix(filepath.Base(path), ".gguf")
 }
 
 func (s *suite) ceiling(ctx context.Context, scenario loadgen.Scenario, round int, lengths []string) error {

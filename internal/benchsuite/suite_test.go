@@ -114,7 +114,7 @@ func fakes(t *testing.T, more ...string) (flags []string, self string) {
 }
 
 func TestSuiteMakesAWholeReport(t *testing.T) {
-	flags, self := fakes(t, "-quick", "-scenarios", "single,mixed,parallel,json-schema")
+	flags, self := fakes(t, "-quick", "-only", "single,mixed,parallel,json-schema")
 	var status bytes.Buffer
 	s, err := parse(flags, self, &status)
 	if err != nil {
@@ -196,7 +196,7 @@ func checkFiles(t *testing.T, dir string, runs int) {
 }
 
 func TestSuiteSaysWhichServerDied(t *testing.T) {
-	flags, self := fakes(t, "-quick", "-scenarios", "shared-prefix") // tuned with --kv-unified, which the fake refuses
+	flags, self := fakes(t, "-quick", "-only", "shared-prefix") // tuned with --kv-unified, which the fake refuses
 	s, err := parse(flags, self, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestSuiteNeedsItsPrograms(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-scenarios", "huge"}, {"-threads", "-1"}, {"extra"}} {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-only", "huge"}, {"-threads", "-1"}, {"extra"}} {
 		if _, err := parse(args, "", io.Discard); err == nil {
 			t.Errorf("parse(%v) was accepted", args)
 		}

@@ -5,6 +5,7 @@ import (
 	"html"
 	"io"
 	"math"
+	"path/filepath"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ const (
 	labelWidth = 330
 	rightEdge  = plotWidth - 40
 	rowHeight  = 30
-	topMargin  = 84
+	topMargin  = 104
 )
 
 // gain is how many times better Hearth is: above 1 it is ahead, whichever way
@@ -53,7 +54,7 @@ func writeSVG(w io.Writer, r *report) error {
 	fmt.Fprintf(&b, "<title>Hearth against llama-server, by round</title>\n")
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", plotWidth, height)
 	text(&b, 16, 26, "start", "16", "#1b1b1b", "How many times better than llama-server, by round")
-	text(&b, 16, 46, "start", "12", "#555555", fmt.Sprintf("right of 1×: Hearth ahead. %d rounds on %s, %d threads, %s", r.Settings.Rounds, r.Machine.CPU, r.Settings.Threads, modelID(r.Settings.Model)))
+	text(&b, 16, 46, "start", "12", "#555555", fmt.Sprintf("right of 1×: Hearth ahead; %s on %s, %s, %s", count(r.Settings.Rounds, "round"), r.Machine.CPU, count(r.Settings.Threads, "thread"), filepath.Base(r.Settings.Model)))
 	legend(&b)
 	for _, tick := range ticks(low, high) {
 		color, width := "#e3e3e3", 1.0
@@ -106,13 +107,14 @@ func drawRow(b *strings.Builder, row row, y float64, x func(float64) float64) {
 }
 
 func legend(b *strings.Builder) {
-	y := 64.0
-	fmt.Fprintf(b, `<circle cx="22" cy="%.1f" r="3.5" fill="#2f6fb3" fill-opacity="0.55"/>`+"\n", y-4)
-	text(b, 32, y, "start", "11", "#555555", "against llama-server as it comes; bar: median; green: goal reached, red: goal missed")
-	fmt.Fprintf(b, `<circle cx="492" cy="%.1f" r="3.5" fill="none" stroke="#8a8a8a"/>`+"\n", y-4)
-	text(b, 502, y, "start", "11", "#555555", "against llama-server tuned for the scenario")
-	fmt.Fprintf(b, `<path d="M742 %.1f l5 -7 h-10 z" fill="#b7791f"/>`+"\n", y)
-	text(b, 752, y, "start", "11", "#555555", "goal")
+	dot := func(x, y float64, fill, stroke, label string) {
+		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s" fill-opacity="0.55" stroke="%s"/>`+"\n", x, y-4, fill, stroke)
+		text(b, x+10, y, "start", "11", "#555555", label)
+	}
+	dot(22, 66, "#2f6fb3", "none", "against llama-server as it comes (bar: median; green: goal reached, red: goal missed)")
+	dot(22, 84, "none", "#8a8a8a", "against llama-server tuned for the scenario")
+	fmt.Fprintf(b, `<path d="M302 %d l5 -7 h-10 z" fill="#b7791f"/>`+"\n", 84)
+	text(b, 312, 84, "start", "11", "#555555", "goal")
 }
 
 func text(b *strings.Builder, x, y float64, anchor, size, color, s string) {
