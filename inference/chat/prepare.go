@@ -114,9 +114,13 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 	}
 	prompt := out.Prompt
 	callable := callableTools(r.Tools, choice)
-	if tools := constrainedTools(callable); len(callable) < len(r.Tools) || tools.reduced {
+	tools, reduced, err := constrainedTools(callable)
+	if err != nil {
+		return nil, err
+	}
+	if reduced || len(callable) < len(r.Tools) {
 		// The prompt shows every tool in full; what may be written is narrower.
-		in.Tools = applyTools(tools.list)
+		in.Tools = applyTools(tools)
 		if out, err = m.apply(in); err != nil {
 			return nil, err
 		}

@@ -9,29 +9,27 @@ import (
 	"hearth/inference"
 )
 
-// constrained are the tools that a grammar is made of.
-type constrained struct {
-	list    []inference.Tool
-	reduced bool // the arguments may be any object, because the schemas are too large
-}
-
 // constrainedTools leaves the schemas of many large tools out of the grammar:
 // one of more than MaxSchemaBytes in all takes longer to compile than an answer
 // to write. Names and the form of calls stay enforced, and the prompt is not
-// touched.
-func constrainedTools(tools []inference.Tool) constrained {
+// touched. It reports whether it changed anything; a strict tool's schema is not
+// left out, so then the request is refused.
+func constrainedTools(tools []inference.Tool) ([]inference.Tool, bool, error) {
 	size := 0
 	for i := range tools {
 		size += len(tools[i].Parameters)
 	}
 	if size <= inference.MaxSchemaBytes {
-		return constrained{list: tools}
+		return tools, false, nil
 	}
-	out := constrained{list: make([]inference.Tool, len(tools)), reduced: true}
+	out := make([]inference.Tool, len(tools))
 	for i := range tools {
-		out.list[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: json.RawMessage(`{"type":"object"}`)}
+		if tools[i].Strict {
+			return nil, false, inference.Invalid("tools", "the parameters of all tools have %d bytes; more than %d cannot be enforced, as strict asks for %q: offer fewer tools, or leave strict out", size, inference.MaxSchemaBytes, tools[i].Name)
+		}
+		out[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: json.RawMessage(`{"type":"object"}`)}
 	}
-	return out
+	return out, true, nil
 }
 
 // callOpenToken returns the token that callOpen is in the vocabulary, -1 if it
@@ -54,7 +52,11 @@ const beforeCall = `hearth-before ::= ([^<] | "<"+ ([^<t] | "t" ([^<o] | "o" [^<
 // callGrammar returns the grammar of calls written as text. Where calls are
 // required it holds from the first token; otherwise from callOpen on.
 func (m *Model) callGrammar(tools []inference.Tool, parallel bool, mode inference.ToolMode, open int32) (*inference.Grammar, error) {
-	object, err := m.callObject(constrainedTools(tools).list)
+	tools, _, err := constrainedTools(tools)
+	if err != nil {
+		return nil, err
+	}
+	object, err := m.callObject(tools)
 	if err != nil {
 		return nil, err
 	}

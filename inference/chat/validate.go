@@ -73,7 +73,7 @@ func validateChat(r *inference.ChatRequest) (inference.ToolChoice, error) {
 			return none, inference.Invalid(field+".name", "%q is the name of an earlier tool too; names must differ", t.Name)
 		}
 		seen[t.Name] = true
-		if err := checkSchema(field+".parameters", t.Parameters, false); err != nil {
+		if err := checkSchema(field+".parameters", t.Parameters, t.Strict && len(t.Parameters) > 0); err != nil {
 			return none, err
 		}
 	}

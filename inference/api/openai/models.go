@@ -1,0 +1,77 @@
+package openai
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/go-chi/chi/v5"
+
+	"hearth/inference"
+)
+
+// model is OpenAI's model object with what Hearth knows besides.
+type model struct {
+	ID      string               `json:"id"`
+	Object  string               `json:"object"`
+	Created int64                `json:"created"`
+	OwnedBy string               `json:"owned_by"`
+	State   inference.ModelState `json:"state"`
+	Details *modelDetails        `json:"details,omitempty"` // once it is loaded
+}
+
+type modelDetails struct {
+	Context      int    `json:"context"` // tokens that one request may use
+	TrainContext int    `json:"train_context"`
+	Description  string `json:"description"`
+	Architecture string `json:"architecture"`
+	Quantization string `json:"quantization"`
+	Parameters   uint64 `json:"parameters"`
+	FileBytes    int64  `json:"file_bytes"`
+	Vocabulary   int    `json:"vocabulary"`
+	Chat         bool   `json:"chat"`
+	NativeTools  bool   `json:"native_tools"` // the chat template has a place for tools
+}
+
+func wireModel(s *inference.ModelStatus) model {
+	m := model{ID: s.Info.ID, Object: "model", OwnedBy: "hearth", State: s.State}
+	if s.State != inference.ModelReady {
+		return m
+	}
+	i := &s.Info
+	m.Created = i.LoadedAt.Unix()
+	m.Details = &modelDetails{
+		Context: i.Context, TrainContext: i.TrainContext, Description: i.Description, Architecture: i.Architecture,
+		Quantization: i.Quantization, Parameters: i.Params, FileBytes: i.FileBytes, Vocabulary: i.Vocabulary,
+		Chat: i.ChatTemplate, NativeTools: i.TemplateTools,
+	}
+	return m
+}
+
+// listModels serves GET /v1/models, at once, whatever is still loading.
+func (a *API) listModels(w http.ResponseWriter, _ *http.Request) {
+	out := struct {
+		Object string  `json:"object"`
+		Data   []model `json:"data"`
+	}{"list", []model{}}
+	for _, s := range a.cfg.Models.List() {
+		out.Data = append(out.Data, wireModel(&s))
+	}
+	a.writeJSON(w, http.StatusOK, out)
+}
+
+// getModel serves GET /v1/models/{id}; an id may hold slashes.
+func (a *API) getModel(w http.ResponseWriter, r *http.Request) {
+	id := chi.URLParam(r, "*")
+	if raw, err := url.PathUnescape(id); err == nil && r.URL.RawPath != "" {
+		id = raw
+	}
+	var served []string
+	for _, s := range a.cfg.Models.List() {
+		if s.Info.ID == id {
+			a.writeJSON(w, http.StatusOK, wireModel(&s))
+			return
+		}
+		served = append(served, s.Info.ID)
+	}
+	a.fail(w, r, &inference.ModelError{ID: id, Served: served})
+}
