@@ -125,7 +125,9 @@ func (l *fakeLease) Tokenize(text string, _ inference.TokenizeOptions) ([]int32,
 
 func (l *fakeLease) Detokenize([]int32) (string, error) { return "", inference.ErrUnsupported }
 
-func (l *fakeLease) CountChat(r *inference.ChatRequest) (int, error) { return 10 * len(r.Messages), nil }
+func (l *fakeLease) CountChat(r *inference.ChatRequest) (int, error) {
+	return 10 * len(r.Messages), nil
+}
 
 type fakeStream struct {
 	models *fakeModels

@@ -160,36 +160,42 @@ func (r *rpc) tool(t *testing.T) toolResult {
 // read reads all messages of a response.
 func read(t *testing.T, r *http.Response) []rpc {
 	t.Helper()
+	all, err := messages(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func messages(r *http.Response) ([]rpc, error) {
 	defer r.Body.Close()
 	var all []rpc
-	add := func(data []byte) {
+	add := func(data []byte) error {
 		var m rpc
 		if err := json.Unmarshal(data, &m); err != nil {
-			t.Fatalf("%v in %q", err, data)
+			return fmt.Errorf("%w in %q", err, data)
 		}
 		all = append(all, m)
+		return nil
 	}
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
 		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || len(body) == 0 {
+			return nil, err
 		}
-		if len(body) > 0 {
-			add(body)
-		}
-		return all
+		err = add(body)
+		return all, err
 	}
 	lines := bufio.NewScanner(r.Body)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			add([]byte(data))
+			if err := add([]byte(data)); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return all
+	return all, lines.Err()
 }
 
 // call makes a request and returns the notifications and the response.
