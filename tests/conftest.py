@@ -1,0 +1,136 @@
+"""A running hearth for the tests with the official clients."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import openai
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEARTH = ROOT / "build" / "out" / "bin" / "hearth"
+START_TIMEOUT = 120  # seconds, for a machine that is busy with other tests
+REQUEST_TIMEOUT = 300
+
+
+def model_file() -> Path:
+    """The default model, as make build leaves it."""
+    if path := os.environ.get("HEARTH_TEST_MODEL"):
+        return Path(path)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "hearth" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def environment() -> dict[str, str]:
+    """The environment without what would point hearth at another server or configuration."""
+    return {k: v for k, v in os.environ.items() if k not in ("HEARTH_URL", "HEARTH_CONFIG")}
+
+
+class Server:
+    """A hearth serve that tests talk to."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def request(self, method: str, path: str, body=None, headers=None):
+        """One plain HTTP request: status, headers, text. An error status is no exception."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers={"Content-Type": "application/json", **(headers or {})})
+        try:
+            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT) as answer:
+                return answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read().decode()
+
+    def json(self, method: str, path: str, body=None):
+        """One request that must succeed, and its JSON."""
+        status, _, text = self.request(method, path, body)
+        assert status == 200, f"{method} {path}: {status} {text}"
+        return json.loads(text)
+
+    def metric(self, name: str) -> float:
+        """The value of a metric, added up over its labels."""
+        _, _, text = self.request("GET", "/metrics")
+        found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+        assert found, f"no metric {name}"
+        return sum(map(float, found))
+
+    def wait_idle(self) -> None:
+        """Returns when nothing runs and nothing waits."""
+        end = time.monotonic() + 60
+        while self.metric("hearth_requests_running") or self.metric("hearth_requests_queued"):
+            assert time.monotonic() < end, "requests are still running after a minute"
+            time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def hearth_binary() -> Path:
+    for path in (HEARTH, model_file()):
+        if not path.exists():
+            pytest.fail(f"{path} is missing: run make build first", pytrace=False)
+    return HEARTH
+
+
+@pytest.fixture(scope="session")
+def server(hearth_binary, tmp_path_factory):
+    port = free_port()
+    log = tmp_path_factory.mktemp("hearth") / "serve.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [hearth_binary, "serve", "--model", model_file(), "--listen", f"127.0.0.1:{port}"],
+            stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=log.parent,
+        )
+    s = Server(f"http://127.0.0.1:{port}")
+    try:
+        wait_ready(s, process, log)
+        yield s
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            pytest.fail("hearth serve did not end within a minute of SIGTERM")
+    assert code == 0, f"hearth serve ended with {code}:\n{log.read_text()[-3000:]}"
+
+
+def wait_ready(s: Server, process: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START_TIMEOUT
+    while True:
+        assert process.poll() is None, f"hearth serve ended with {process.returncode}:\n{log.read_text()[-3000:]}"
+        try:
+            if s.request("GET", "/readyz")[0] == 200:
+                return
+        except OSError:
+            pass  # not listening yet
+        assert time.monotonic() < end, f"hearth serve is not ready after {START_TIMEOUT} s:\n{log.read_text()[-3000:]}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def client(server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=REQUEST_TIMEOUT)
+
+
+@pytest.fixture(scope="session")
+def model(client) -> str:
+    return client.models.list().data[0].id
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
