@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -70,12 +69,6 @@ class Server:
             time.sleep(0.05)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def hearth_binary() -> Path:
     for path in (HEARTH, model_file()):
@@ -86,17 +79,14 @@ def hearth_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def server(hearth_binary, tmp_path_factory):
-    port = free_port()
     log = tmp_path_factory.mktemp("hearth") / "serve.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [hearth_binary, "serve", "--model", model_file(), "--listen", f"127.0.0.1:{port}"],
+            [hearth_binary, "serve", "--model", model_file(), "--listen", "127.0.0.1:0"],
             stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=log.parent,
         )
-    s = Server(f"http://127.0.0.1:{port}")
     try:
-        wait_ready(s, process, log)
-        yield s
+        yield wait_ready(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -108,15 +98,15 @@ def server(hearth_binary, tmp_path_factory):
     assert code == 0, f"hearth serve ended with {code}:\n{log.read_text()[-3000:]}"
 
 
-def wait_ready(s: Server, process: subprocess.Popen, log: Path) -> None:
+def wait_ready(process: subprocess.Popen, log: Path) -> Server:
+    """Reads the address that hearth serve prints, and waits until the model answers."""
     end = time.monotonic() + START_TIMEOUT
     while True:
         assert process.poll() is None, f"hearth serve ended with {process.returncode}:\n{log.read_text()[-3000:]}"
-        try:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
+            s = Server(found.group())
             if s.request("GET", "/readyz")[0] == 200:
-                return
-        except OSError:
-            pass  # not listening yet
+                return s
         assert time.monotonic() < end, f"hearth serve is not ready after {START_TIMEOUT} s:\n{log.read_text()[-3000:]}"
         time.sleep(0.1)
 
