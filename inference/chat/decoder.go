@@ -193,17 +193,20 @@ func beyond(sent *string, text string, final bool) string {
 	return rest
 }
 
-// salvage returns, as content, the text after what was sent, when the text as a
-// whole is none that the template's model writes.
+// salvage is for a text that as a whole is none that the template's model
+// writes. What a partial parse makes of it is passed on, and, as content, the
+// text after that.
 func (d *templateDecoder) salvage() []piece {
+	var out []piece
+	if msg, err := d.parse(d.raw.String(), true); err == nil {
+		out = d.diff(msg, false)
+	}
 	raw, at := d.raw.String(), 0
-	sent := append([]string{d.reasoning, d.content}, d.calls...)
-	for _, s := range sent {
+	for _, s := range append([]string{d.reasoning, d.content}, d.calls...) {
 		if i := strings.Index(raw[at:], s); i >= 0 {
 			at += i + len(s)
 		}
 	}
-	var out []piece
 	content(&out, raw[at:])
 	return out
 }

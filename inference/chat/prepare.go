@@ -100,6 +100,10 @@ func (m *Model) templateDecoder(parse func(string, bool) (message, error), names
 	return &templateDecoder{parse: parse, names: names, newID: m.newID, now: time.Now}
 }
 
+// maxGrammarBytes is what a grammar may have before the schemas of tools are left
+// out of it.
+const maxGrammarBytes = 256 << 10
+
 // prepareNative prepares a conversation with tools for a template that has a
 // place for them.
 func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolChoice, in *applyInput) (*prepared, error) {
@@ -114,11 +118,13 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 	}
 	prompt := out.Prompt
 	callable := callableTools(r.Tools, choice)
-	tools, reduced, err := constrainedTools(callable)
-	if err != nil {
-		return nil, err
+	tools, large := callable, !fits(callable) || len(out.Grammar) > maxGrammarBytes
+	if large {
+		if tools, err = reduce(callable); err != nil {
+			return nil, err
+		}
 	}
-	if reduced || len(callable) < len(r.Tools) {
+	if large || len(callable) < len(r.Tools) {
 		// The prompt shows every tool in full; what may be written is narrower.
 		in.Tools = applyTools(tools)
 		if out, err = m.apply(in); err != nil {

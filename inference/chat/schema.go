@@ -26,9 +26,19 @@ func formatSchema(f inference.Format) json.RawMessage {
 func (m *Model) schemaGrammar(f inference.Format) (string, error) {
 	gbnf, err := m.lm.SchemaToGrammar(formatSchema(f))
 	if err != nil {
-		return "", refused("response_format.json_schema.schema", "cannot be turned into a grammar", err)
+		return "", schemaError("response_format.json_schema.schema", "", err)
 	}
 	return gbnf, nil
+}
+
+// schemaError makes a failure of the conversion to a grammar the client's, under
+// the name that the client gave to the schema; about says which part it is.
+func schemaError(field, about string, err error) error {
+	var inv *inference.InvalidError
+	if errors.As(err, &inv) {
+		return inference.Invalid(field, "%s%s", about, inv.Reason)
+	}
+	return refused(field, about+"cannot be turned into a grammar", err)
 }
 
 // refused makes an error of the model's library the client's, unless it already
@@ -66,32 +76,51 @@ func checkSchema(field string, schema json.RawMessage, enforce bool) error {
 	return nil
 }
 
-// checkShape bounds depth and number of values by reading tokens, so that a deep
-// document costs no deep recursion.
+// checkShape bounds depth and number of values.
 func checkShape(field string, schema json.RawMessage) error {
-	dec := json.NewDecoder(bytes.NewReader(schema))
-	depth, nodes := 0, 0
+	depth, values, err := measure(schema)
+	switch {
+	case err != nil:
+		return inference.Invalid(field, "is not valid JSON: %v", err)
+	case depth > inference.MaxSchemaDepth:
+		return inference.Invalid(field, "may be nested at most %d deep", inference.MaxSchemaDepth)
+	case values > inference.MaxSchemaNodes:
+		return inference.Invalid(field, "may have at most %d values, got %d: split it", inference.MaxSchemaNodes, values)
+	}
+	return nil
+}
+
+// measure returns how deep a document nests and how many values it has, keys not
+// counted. It reads tokens, so that a deep document costs no deep recursion.
+func measure(doc json.RawMessage) (depth, values int, err error) {
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	var open []bool // for each open bracket: an object
+	key := false    // the next string is a key
 	for {
 		t, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
+		if errors.Is(err, io.EOF) && len(open) == 0 && values > 0 {
+			return depth, values, nil
 		}
 		if err != nil {
-			return inference.Invalid(field, "is not valid JSON: %v", err)
+			return depth, values, err
 		}
-		nodes++
 		switch t {
 		case json.Delim('{'), json.Delim('['):
-			depth++
+			open = append(open, t == json.Delim('{'))
+			depth = max(depth, len(open))
+			values++
+			key = open[len(open)-1]
+			continue
 		case json.Delim('}'), json.Delim(']'):
-			depth--
+			open = open[:len(open)-1]
+		default:
+			if key {
+				key = false
+				continue
+			}
+			values++
 		}
-		if depth > inference.MaxSchemaDepth {
-			return inference.Invalid(field, "may be nested at most %d deep", inference.MaxSchemaDepth)
-		}
-		if nodes > 4*inference.MaxSchemaNodes {
-			return inference.Invalid(field, "may have at most %d keys, values and brackets", 4*inference.MaxSchemaNodes)
-		}
+		key = len(open) > 0 && open[len(open)-1]
 	}
 }
 

@@ -9,27 +9,26 @@ import (
 	"hearth/inference"
 )
 
-// constrainedTools leaves the schemas of many large tools out of the grammar:
-// one of more than MaxSchemaBytes in all takes longer to compile than an answer
-// to write. Names and the form of calls stay enforced, and the prompt is not
-// touched. It reports whether it changed anything; a strict tool's schema is not
-// left out, so then the request is refused.
-func constrainedTools(tools []inference.Tool) ([]inference.Tool, bool, error) {
-	size := 0
-	for i := range tools {
-		size += len(tools[i].Parameters)
-	}
-	if size <= inference.MaxSchemaBytes {
-		return tools, false, nil
-	}
+// fits reports whether the schemas of tools are within the bounds of one schema
+// together. Above them a grammar takes longer to compile than an answer to write.
+func fits(tools []inference.Tool) bool {
+	schema := callSchema(tools)
+	depth, values, err := measure(schema)
+	return err == nil && len(schema) <= inference.MaxSchemaBytes && depth <= inference.MaxSchemaDepth && values <= inference.MaxSchemaNodes
+}
+
+// reduce leaves the tools' schemas out of a grammar that would be too large: the
+// arguments may be any object. Names and the form of calls stay enforced, and the
+// prompt is not touched. A strict tool's schema cannot be left out.
+func reduce(tools []inference.Tool) ([]inference.Tool, error) {
 	out := make([]inference.Tool, len(tools))
 	for i := range tools {
 		if tools[i].Strict {
-			return nil, false, inference.Invalid("tools", "the parameters of all tools have %d bytes; more than %d cannot be enforced, as strict asks for %q: offer fewer tools, or leave strict out", size, inference.MaxSchemaBytes, tools[i].Name)
+			return nil, inference.Invalid("tools", "the parameters of all tools together are too large to be enforced, as strict asks for %q: offer fewer tools, or leave strict out", tools[i].Name)
 		}
 		out[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: json.RawMessage(`{"type":"object"}`)}
 	}
-	return out, true, nil
+	return out, nil
 }
 
 // callOpenToken returns the token that callOpen is in the vocabulary, -1 if it
@@ -52,10 +51,6 @@ const beforeCall = `hearth-before ::= ([^<] | "<"+ ([^<t] | "t" ([^<o] | "o" [^<
 // callGrammar returns the grammar of calls written as text. Where calls are
 // required it holds from the first token; otherwise from callOpen on.
 func (m *Model) callGrammar(tools []inference.Tool, parallel bool, mode inference.ToolMode, open int32) (*inference.Grammar, error) {
-	tools, _, err := constrainedTools(tools)
-	if err != nil {
-		return nil, err
-	}
 	object, err := m.callObject(tools)
 	if err != nil {
 		return nil, err
@@ -87,17 +82,27 @@ func (m *Model) callGrammar(tools []inference.Tool, parallel bool, mode inferenc
 // callObject returns the rules of the object inside a call, hearth-object and
 // those that it refers to.
 func (m *Model) callObject(tools []inference.Tool) (string, error) {
-	gbnf, err := m.lm.SchemaToGrammar(callSchema(tools))
-	if err == nil {
-		return renameRoot(gbnf), nil
-	}
-	// Find the tool that it is about.
-	for i := range tools {
-		if _, err := m.lm.SchemaToGrammar(parameters(&tools[i])); err != nil {
-			return "", refused("tools", fmt.Sprintf("the parameters of %q cannot be turned into a grammar", tools[i].Name), err)
+	if fits(tools) {
+		gbnf, err := m.lm.SchemaToGrammar(callSchema(tools))
+		if err == nil {
+			return renameRoot(gbnf), nil
+		}
+		// Is it one of them, or all of them together?
+		for i := range tools {
+			if _, err := m.lm.SchemaToGrammar(parameters(&tools[i])); err != nil {
+				return "", schemaError("tools", fmt.Sprintf("the parameters of %q: ", tools[i].Name), err)
+			}
 		}
 	}
-	return "", refused("tools", "cannot be turned into a grammar", err)
+	reduced, err := reduce(tools)
+	if err != nil {
+		return "", err
+	}
+	gbnf, err := m.lm.SchemaToGrammar(callSchema(reduced))
+	if err != nil {
+		return "", schemaError("tools", "", err)
+	}
+	return renameRoot(gbnf), nil
 }
 
 // localRef is a reference within the schema of a tool. A JSON string escapes its
