@@ -27,7 +27,7 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 		if s.owner == c {
 			return
 		}
-		if ready := min(n, s.held); ready >= have+least && l.copyable(s, ready) {
+		if ready := min(n, s.held); ready >= have+least {
 			over := l.replaceable(s, ready)
 			if ready > h.have || ready == h.have && over && !takeover {
 				h.source, h.have, takeover = s, ready, over
@@ -41,11 +41,6 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 		h.leader, h.want = nil, 0
 	}
 	return h
-}
-
-// copyable reports whether the first n cells of s can be given to another.
-func (l *loop) copyable(s *sequence, n int) bool {
-	return l.t.Unified || l.t.TrimTail || n == s.held
 }
 
 // replaceable reports whether a choice that begins with the first n cells of s

@@ -86,7 +86,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 	l := &loop{
 		b: b, t: t, cfg: cfg, obs: obs,
 		window: windowOf(t),
-		share:  t.Share && !cfg.Prefix.Off && (t.Unified || t.TrimTail),
+		share:  t.Share && t.TrimTail && !cfg.Prefix.Off,
 		seqs:   make([]*sequence, ids),
 		index:  newPrefixes(),
 		cells:  ledger{unified: t.Unified},

@@ -78,7 +78,7 @@ func (l *loop) leave(s *sequence) {
 	}
 	slices.SortFunc(orphans, func(a, b *sequence) int { return cmp.Compare(a.ticket, b.ticket) })
 	for _, f := range orphans {
-		if n := min(f.promised, s.held); n > f.held && l.copyable(s, n) {
+		if n := min(f.promised, s.held); n > f.held {
 			l.copyPrefix(s, f, n)
 		}
 		l.unfollow(f)

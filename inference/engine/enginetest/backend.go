@@ -61,6 +61,7 @@ type Call struct {
 type cell struct {
 	token, pos int32
 	owners     int
+	serial     uint64 // of the computation that made it; a copy keeps it
 }
 
 // Backend is the model. Make it with New.
@@ -72,6 +73,7 @@ type Backend struct {
 	mu     sync.Mutex // for those who look from outside
 	seqs   [][]*cell  // by id: the cells in the order of positions
 	used   int
+	made   uint64
 	last   inference.Batch
 	calls  []Call
 
@@ -164,7 +166,8 @@ func (b *Backend) decode(batch *inference.Batch, injected error) error {
 	}
 	for i := range n {
 		s := batch.Seq[i]
-		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1})
+		b.made++
+		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1, serial: b.made})
 		b.used++
 	}
 	if injected != nil {

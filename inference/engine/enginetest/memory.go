@@ -55,7 +55,7 @@ func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
 	}
 	for _, c := range b.seqs[src][:n] {
 		if b.o.Split {
-			c = &cell{token: c.token, pos: c.pos}
+			c = &cell{token: c.token, pos: c.pos, serial: c.serial}
 			b.used++
 		}
 		c.owners++
@@ -94,6 +94,20 @@ func (b *Backend) Held() [][]int32 {
 		}
 	}
 	return held
+}
+
+// Origins returns, for each sequence id and each cell that it holds, the number
+// of the computation that made the cell: equal numbers were computed once.
+func (b *Backend) Origins() [][]uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	origins := make([][]uint64, len(b.seqs))
+	for s, cells := range b.seqs {
+		for _, c := range cells {
+			origins[s] = append(origins[s], c.serial)
+		}
+	}
+	return origins
 }
 
 // Lose removes all cells of a sequence behind the engine's back, as a backend

@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"hearth/inference"
+	"hearth/inference/engine/enginetest"
+)
+
+// drawOptions draws a backend small enough for everything to become scarce.
+func drawOptions(t *rapid.T) enginetest.Options {
+	o := enginetest.Options{
+		Cells:     rapid.IntRange(64, 400).Draw(t, "cells"),
+		Sequences: rapid.IntRange(1, 6).Draw(t, "sequences"),
+		Batch:     rapid.IntRange(6, 64).Draw(t, "batch"),
+		Split:     rapid.Bool().Draw(t, "split"),
+		EOGEvery:  rapid.SampledFrom([]int{0, 10, 40}).Draw(t, "eog every"),
+	}
+	if o.Split {
+		o.Cells = max(o.Cells, 40*o.Sequences)
+	} else {
+		o.Holders = rapid.SampledFrom([]int{0, 0, 2, 6}).Draw(t, "holders")
+	}
+	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
+	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
+	return o
+}
+
+func drawConfig(t *rapid.T) Config {
+	return Config{
+		Sequences: rapid.IntRange(1, 6).Draw(t, "running at most"),
+		Queue:     1000,
+		MinChunk:  rapid.IntRange(1, 8).Draw(t, "min chunk"),
+		Reserve:   rapid.IntRange(1, 60).Draw(t, "reserve"),
+		Prefix: PrefixConfig{
+			MinShare:   rapid.IntRange(1, 10).Draw(t, "min share"),
+			MinKeep:    rapid.IntRange(1, 40).Draw(t, "min keep"),
+			IdleTokens: rapid.IntRange(1, 100).Draw(t, "idle tokens"),
+			Cells:      rapid.IntRange(1, 200).Draw(t, "idle cells"),
+		},
+	}
+}
+
+// drawRequest draws prompts that have much in common, also between tenants.
+func drawRequest(t *rapid.T, window int) *Request {
+	var prompt strings.Builder
+	for range rapid.IntRange(1, 4).Draw(t, "parts") {
+		prompt.WriteString(rapid.SampledFrom([]string{"a", "system prompt; ", "be good. ", "x", "tell me of whales ", strings.Repeat("long ", 12)}).Draw(t, "part"))
+	}
+	text := prompt.String()
+	text = text[:min(len(text), window-1)]
+	seed := rapid.Uint32().Draw(t, "seed")
+	r := &Request{
+		Caller: inference.Caller{
+			Principal: rapid.SampledFrom([]string{"ann", "bob", "cid"}).Draw(t, "principal"),
+			Tenant:    rapid.SampledFrom([]string{"red", "blue"}).Draw(t, "tenant"),
+		},
+		Priority: inference.Priority(rapid.IntRange(0, 1).Draw(t, "priority")),
+		Prompt:   enginetest.Tokens(text),
+		Choices:  rapid.IntRange(1, 3).Draw(t, "choices"),
+		Sampling: inference.Sampling{TopP: 1, RepeatPenalty: 1, Seed: &seed},
+	}
+	if rapid.Bool().Draw(t, "bounded") {
+		r.MaxTokens = rapid.IntRange(1, window-len(r.Prompt)).Draw(t, "max tokens")
+	}
+	if rapid.Bool().Draw(t, "warm") {
+		r.Sampling.Temperature = 1
+	}
+	return r
+}
+
+// asked is a request on its way through the property test.
+type asked struct {
+	r      *Request
+	s      *Stream
+	cancel context.CancelFunc
+	gone   bool // cancelled by somebody
+}
+
+// TestAnyOrder submits, cancels, closes and steps in any order, on any shape of
+// backend: nothing is lost, and every answer is the reference's.
+func TestAnyOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h := newHarness(t, drawOptions(rt), drawConfig(rt))
+		h.t = rapidTB{t, rt}
+		var all []*asked
+		for range rapid.IntRange(1, 40).Draw(rt, "actions") {
+			switch rapid.IntRange(0, 9).Draw(rt, "action") {
+			case 0, 1, 2:
+				all = append(all, h.ask(rt))
+			case 3:
+				if len(all) > 0 {
+					a := all[rapid.IntRange(0, len(all)-1).Draw(rt, "closed")]
+					a.gone = true
+					a.s.Close()
+				}
+			case 4:
+				if len(all) > 0 {
+					// The letter that the watch on the context would write.
+					a := all[rapid.IntRange(0, len(all)-1).Draw(rt, "cancelled")]
+					a.gone = true
+					if a.s.finish(inference.ErrDeadline) {
+						a.s.cancel(inference.ErrDeadline)
+					}
+				}
+			default:
+				for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+					h.turn()
+				}
+			}
+		}
+		if rapid.Bool().Draw(rt, "run to the end") {
+			h.settle()
+			for i, a := range all {
+				h.compare(rt, i, a)
+			}
+		}
+		h.shut()
+		for i, a := range all {
+			a.cancel()
+			// After the end every stream has ended, whatever became of it.
+			for ended := false; !ended; {
+				_, err, ok := a.s.pop()
+				if !ok {
+					rt.Fatalf("request %d never ended", i)
+				}
+				ended = err != nil
+			}
+		}
+	})
+}
+
+// ask submits a drawn request.
+func (h *harness) ask(rt *rapid.T) *asked {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &asked{r: drawRequest(rt, h.l.window), cancel: cancel}
+	var err error
+	if a.s, err = h.e.Submit(ctx, a.r); err != nil {
+		rt.Fatalf("submit: %v", err)
+	}
+	return a
+}
+
+// compare checks the answer to a request that was run to its end.
+func (h *harness) compare(rt *rapid.T, i int, a *asked) {
+	got := read(h.t, a.s)
+	if a.gone {
+		if got.err != nil && !errors.Is(got.err, inference.ErrCancelled) && !errors.Is(got.err, inference.ErrDeadline) {
+			rt.Fatalf("request %d was cancelled and ended with %v", i, got.err)
+		}
+		if got.err != nil {
+			return
+		}
+	}
+	if got.err != nil {
+		rt.Fatalf("request %d failed: %v", i, got.err)
+	}
+	for choice := range a.r.Choices {
+		if want := expected(h.b, a.r, choice); got.text[choice] != want {
+			rt.Fatalf("request %d choice %d:\ngot  %q\nwant %q", i, choice, got.text[choice], want)
+		}
+	}
+	h.compareCached(rt, i, a, got.usage)
+}
+
+// compareCached checks that what a request did not compute of its prompt is
+// what it reports as cached.
+func (h *harness) compareCached(rt *rapid.T, i int, a *asked, u inference.Usage) {
+	for c, computed := range h.computed {
+		if c.req.stream != a.s || c.index != 0 || h.l.preempted > 0 {
+			continue
+		}
+		if want := len(a.r.Prompt) - computed; u.CachedTokens != want {
+			rt.Fatalf("request %d: %d tokens of %d computed, usage says %d cached", i, computed, len(a.r.Prompt), u.CachedTokens)
+		}
+	}
+}
+
+// rapidTB reports through rapid, so that it can shrink.
+type rapidTB struct {
+	testing.TB
+	rt *rapid.T
+}
+
+func (r rapidTB) Fatalf(format string, args ...any) { r.rt.Fatalf(format, args...) }
+func (r rapidTB) Fatal(args ...any)                 { r.rt.Fatal(args...) }
+func (r rapidTB) Errorf(format string, args ...any) { r.rt.Fatal(fmt.Sprintf(format, args...)) }
+func (r rapidTB) Helper()                           {}
