@@ -21,8 +21,9 @@ const writeTimeout = 30 * time.Second
 type reply struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	accepts bool // the client takes a stream
-	stream  bool // it has begun
+	accepts bool  // the client takes a stream
+	stream  bool  // it has begun
+	gone    error // a write failed: nobody waits for another
 }
 
 func newReply(w http.ResponseWriter, r *http.Request) *reply {
@@ -91,17 +92,21 @@ func (p *reply) plain(answer *recorder) {
 }
 
 func (p *reply) write(data []byte) error {
+	if p.gone != nil {
+		return p.gone
+	}
 	// A writer without deadlines (a test's recorder) is written to without one.
 	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := p.w.Write(data); err != nil {
-		return fmt.Errorf("write to the client: %w", err)
-	}
-	if p.stream {
-		if err := p.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("flush to the client: %w", err)
+	_, err := p.w.Write(data)
+	if err == nil && p.stream {
+		if err = p.control.Flush(); errors.Is(err, http.ErrNotSupported) {
+			err = nil
 		}
 	}
-	return nil
+	if err != nil {
+		p.gone = fmt.Errorf("write to the client: %w", err)
+	}
+	return p.gone
 }
 
 // reset gives the connection back without a deadline, for its next request.
