@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+	"hearth/inference/api/openai"
+	"hearth/inference/residency"
+	"hearth/internal/audit"
+	"hearth/internal/httpserver"
+	"hearth/internal/telemetry"
+	"hearth/mcpserver"
+)
+
+// app is a whole server: the parts and how they hang together.
+//
+//	listeners → httpserver (request id, log, guard, limits, principal)
+//	              ├ /v1/…      openai    ┐
+//	              ├ /mcp       mcpserver ┴→ audited → residency → served (chat → engine → llama)
+//	              ├ /healthz, /readyz        health → engine
+//	              └ /metrics                 telemetry
+type app struct {
+	cfg     Config
+	log     zerolog.Logger
+	metrics *telemetry.Metrics
+	health  *health
+	models  *residency.Residency
+	sink    *audit.LogSink
+	http    *httpserver.Server
+}
+
+// newApp puts the parts together and begins to load the models. onChange, which
+// may be nil, is told when a model is ready or failed. Close it after Serve.
+func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(inference.ModelStatus)) (_ *app, err error) {
+	a := &app{cfg: cfg, log: log, metrics: telemetry.NewMetrics(version), health: newHealth(version)}
+	if a.sink, err = audit.Open(cfg.Audit, log); err != nil {
+		return nil, configError(err)
+	}
+	load := &loader{cfg: &a.cfg, log: log, metrics: a.metrics, health: a.health}
+	if a.models, err = residency.New(ctx, load.specs(), func(s inference.ModelStatus) {
+		a.metrics.ModelReady(s.Info.ID, s.State == inference.ModelReady)
+		logModel(log, s)
+		if onChange != nil {
+			onChange(s)
+		}
+	}); err != nil {
+		return nil, configError(err)
+	}
+	a.http = httpserver.New(cfg.Server, httpserver.Options{Log: log, Observe: a.metrics.HTTP, Identify: identify})
+	a.health.models, a.health.draining = a.models, a.http.Draining
+	if err := a.routes(a.http.Router()); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// routes mounts every door.
+func (a *app) routes(r chi.Router) error {
+	models := a.auditedModels()
+	api, err := openai.New(openai.Config{
+		Models: models, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
+		WriteTimeout: a.cfg.Server.WriteTimeout, PingInterval: a.cfg.Server.PingInterval,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the OpenAI API: %w", err)
+	}
+	api.Routes(r)
+	if a.cfg.MCP.Enabled {
+		mcp, err := newMCPServer(&a.cfg, models, a.log)
+		if err != nil {
+			return err
+		}
+		// The guard has judged the Origin, by lists that a reload can change.
+		r.Handle("/mcp", withoutOrigin(mcp.Handler()))
+	}
+	r.Get("/healthz", a.health.live)
+	r.Get("/readyz", a.health.ready)
+	r.Method(http.MethodGet, "/metrics", a.metrics.Handler())
+	return nil
+}
+
+func (a *app) auditedModels() inference.Models {
+	models := &audited{Models: a.models, sink: a.sink}
+	if a.cfg.Telemetry.LogPrompts {
+		models.prompts = &a.log
+	}
+	return models
+}
+
+// newMCPServer makes the MCP server in front of models, for HTTP or stdio.
+func newMCPServer(cfg *Config, models inference.Models, log zerolog.Logger) (*mcpserver.Server, error) {
+	s, err := mcpserver.New(mcpserver.Config{
+		Models: models, Log: log, Version: version,
+		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
+		RequestID: httpserver.RequestID,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the MCP server: %w", err)
+	}
+	return s, nil
+}
+
+// identify says on whose behalf a request runs, and through which door.
+func identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := inference.WithCaller(r.Context(), inference.DefaultCaller)
+		ctx = audit.WithVia(ctx, r.Method+" "+r.URL.Path)
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func withoutOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func logModel(log zerolog.Logger, s inference.ModelStatus) {
+	if s.State != inference.ModelReady {
+		log.Error().Err(s.Err).Str("model", s.Info.ID).Str("path", s.Info.Path).Msg("the model could not be loaded")
+		return
+	}
+	log.Info().Str("model", s.Info.ID).Str("description", s.Info.Description).
+		Int("context", s.Info.Context).Int("gpu_layers", s.Info.GPULayers).Strs("devices", s.Info.Devices).
+		Bool("prefix_sharing", s.Info.PrefixSharing).Msg("the model is ready")
+}
+
+// serve answers on the listeners until ctx ends, then drains.
+func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
+	return a.http.Serve(ctx, listeners, a.models.Drain)
+}
+
+// close frees the models and the audit sink. Streams have ended by then.
+func (a *app) close(ctx context.Context) error {
+	err := a.models.Close(ctx)
+	if cerr := a.sink.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close the audit file: %w", cerr)
+	}
+	return err
+}

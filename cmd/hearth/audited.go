@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+	"hearth/internal/audit"
+)
+
+// audited wraps the models so that every request to one leaves an audit record,
+// whichever door it came through.
+type audited struct {
+	inference.Models
+	sink audit.Sink
+	// prompts, if not nil, gets what users ask.
+	prompts *zerolog.Logger
+}
+
+// Acquire leases the model with the record keeper around it.
+func (a *audited) Acquire(ctx context.Context, id string) (inference.Lease, error) {
+	l, err := a.Models.Acquire(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &auditedLease{Lease: l, by: a}, nil
+}
+
+type auditedLease struct {
+	inference.Lease
+	by *audited
+}
+
+// Chat records a chat request.
+func (l *auditedLease) Chat(ctx context.Context, r *inference.ChatRequest) (inference.Stream, error) {
+	if l.by.prompts != nil {
+		l.by.prompts.Debug().Str("request_id", r.RequestID).Interface("messages", r.Messages).Msg("prompt")
+	}
+	return l.keep(ctx, "chat", &r.Options, func() (inference.Stream, error) { return l.Lease.Chat(ctx, r) })
+}
+
+// Complete records a completion request.
+func (l *auditedLease) Complete(ctx context.Context, r *inference.CompletionRequest) (inference.Stream, error) {
+	if l.by.prompts != nil {
+		l.by.prompts.Debug().Str("request_id", r.RequestID).Str("prompt", r.Prompt).Msg("prompt")
+	}
+	return l.keep(ctx, "complete", &r.Options, func() (inference.Stream, error) { return l.Lease.Complete(ctx, r) })
+}
+
+func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Options, start func() (inference.Stream, error)) (inference.Stream, error) {
+	began := time.Now()
+	record := audit.Record{
+		RequestID: o.RequestID, Principal: o.Caller.Principal, Tenant: o.Caller.Tenant,
+		Via: audit.ViaFrom(ctx), Action: action, Model: l.Info().ID,
+	}
+	s, err := start()
+	if err != nil {
+		record.Outcome, record.Duration = inference.Classify(err).Code, time.Since(began)
+		l.by.sink.Write(record)
+		return nil, err
+	}
+	a := &auditedStream{Stream: s}
+	a.end = func(outcome string) {
+		a.once.Do(func() {
+			record.Outcome, record.Duration = outcome, time.Since(began)
+			record.PromptTokens, record.CachedTokens, record.CompletionTokens = a.usage.PromptTokens, a.usage.CachedTokens, a.usage.CompletionTokens
+			l.by.sink.Write(record)
+		})
+	}
+	return a, nil
+}
+
+// auditedStream notices how a stream ends. Next belongs to one goroutine; Close
+// may come from another, so the usage is guarded by mu.
+type auditedStream struct {
+	inference.Stream
+	once sync.Once
+	end  func(outcome string)
+
+	mu    sync.Mutex
+	usage inference.Usage
+}
+
+// Next passes events on and records the end.
+func (s *auditedStream) Next(ctx context.Context) (inference.Event, error) {
+	ev, err := s.Stream.Next(ctx)
+	switch {
+	case err == nil && ev.Kind == inference.EventUsage:
+		s.mu.Lock()
+		s.usage = ev.Usage
+		s.mu.Unlock()
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		s.finish("ok")
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()): // the stream goes on
+	default:
+		s.finish(inference.Classify(err).Code)
+	}
+	return ev, err
+}
+
+// Close ends the stream; one that had not ended is recorded as cancelled.
+func (s *auditedStream) Close() error {
+	err := s.Stream.Close()
+	s.finish("cancelled")
+	return err
+}
+
+func (s *auditedStream) finish(outcome string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if outcome == "cancelled" && s.usage != (inference.Usage{}) {
+		outcome = "ok" // everything had come, only the end was not read
+	}
+	s.end(outcome)
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"hearth/inference"
+	"hearth/inference/engine"
+	"hearth/internal/audit"
+	"hearth/internal/config"
+	"hearth/internal/httpserver"
+	"hearth/internal/telemetry"
+	"hearth/models"
+)
+
+// defaultConfigFile is the commented file that `hearth config default` prints.
+//
+//go:embed hearth.default.yaml
+var defaultConfigFile string
+
+// Config is the whole configuration file. Each section is checked by the
+// package that uses it.
+type Config struct {
+	Server    httpserver.Config `yaml:"server"`
+	Models    []ModelConfig     `yaml:"models"`
+	Engine    EngineConfig      `yaml:"engine"`
+	MCP       MCPConfig         `yaml:"mcp"`
+	Telemetry telemetry.Config  `yaml:"telemetry"`
+	Audit     audit.Config      `yaml:"audit"`
+}
+
+// EngineConfig is how models are computed, unless a model says otherwise.
+type EngineConfig struct {
+	Placement     `yaml:",inline"`
+	engine.Config `yaml:",inline"`
+}
+
+// MCPConfig is the MCP endpoint at /mcp.
+type MCPConfig struct {
+	Enabled bool `yaml:"enabled"`
+	// CallTimeout ends a tool call; 0: none.
+	CallTimeout time.Duration `yaml:"call_timeout"`
+	// MaxCalls bounds the calls that one session has in flight.
+	MaxCalls int `yaml:"max_calls"`
+}
+
+// ModelConfig is one served model. What it leaves out is as in the section engine.
+type ModelConfig struct {
+	// ID is the name that requests use; empty: made from the file's name.
+	ID   string `yaml:"id"`
+	Path string `yaml:"path"`
+	// ChatTemplate is a file with a Jinja template that replaces the model's own.
+	ChatTemplate string    `yaml:"chat_template"`
+	Context      int       `yaml:"context"`
+	GPULayers    *Layers   `yaml:"gpu_layers"`
+	Device       []string  `yaml:"device"`
+	TensorSplit  []float32 `yaml:"tensor_split"`
+	KVType       string    `yaml:"kv_type"`
+}
+
+// defaultConfig returns what holds where the file is silent. It is what
+// hearth.default.yaml says; a test compares them.
+func defaultConfig() Config {
+	return Config{
+		Server:    httpserver.DefaultConfig(),
+		Engine:    EngineConfig{Placement: defaultPlacement(), Config: engine.DefaultConfig()},
+		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
+		Telemetry: telemetry.DefaultConfig(),
+	}
+}
+
+// loadConfig finds and reads the configuration. The path is empty if there is none.
+func loadConfig(flag string) (cfg Config, path string, err error) {
+	cfg = defaultConfig()
+	if path, err = config.Find(flag); err != nil {
+		return cfg, "", configError(err)
+	}
+	if path == "" {
+		return cfg, "", nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return cfg, path, configError(fmt.Errorf("read the configuration: %w", err))
+	}
+	if err := config.Decode(path, data, &cfg); err != nil {
+		return cfg, path, configError(err)
+	}
+	cfg.resolvePaths(filepath.Dir(path))
+	if err := cfg.check(); err != nil {
+		return cfg, path, configError(config.Locate(path, data, err))
+	}
+	return cfg, path, nil
+}
+
+// clone returns a copy that shares nothing that flags change.
+func (c *Config) clone() Config {
+	d := *c
+	d.Models = slices.Clone(c.Models)
+	return d
+}
+
+// resolvePaths makes file names relative to the configuration file.
+func (c *Config) resolvePaths(dir string) {
+	for i := range c.Models {
+		for _, p := range []*string{&c.Models[i].Path, &c.Models[i].ChatTemplate} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
+		}
+	}
+	if c.Audit.File != "" && !filepath.IsAbs(c.Audit.File) {
+		c.Audit.File = filepath.Join(dir, c.Audit.File)
+	}
+}
+
+// check reports the first value that cannot be used as a *config.FieldError.
+func (c *Config) check() error {
+	if err := c.Server.Check(); err != nil {
+		return config.Under("server", err)
+	}
+	if err := c.checkModels(); err != nil {
+		return err
+	}
+	if err := c.Engine.Placement.check(); err != nil {
+		return config.Under("engine", err)
+	}
+	var inv *inference.InvalidError
+	if err := c.Engine.Config.Validate(); errors.As(err, &inv) {
+		return config.Invalid("engine."+inv.Field, "%s", inv.Reason)
+	} else if err != nil {
+		return err
+	}
+	if c.MCP.MaxCalls < 1 || c.MCP.MaxCalls > 4096 {
+		return config.Invalid("mcp.max_calls", "must be between 1 and 4096, got %d", c.MCP.MaxCalls)
+	}
+	if c.MCP.CallTimeout < 0 || c.MCP.CallTimeout > 24*time.Hour {
+		return config.Invalid("mcp.call_timeout", "must be between 0 (none) and 24h, got %v", c.MCP.CallTimeout)
+	}
+	if field, reason := c.Telemetry.Check(); field != "" {
+		return config.Invalid("telemetry."+field, "%s", reason)
+	}
+	return nil
+}
+
+func (c *Config) checkModels() error {
+	ids := map[string]int{}
+	for i := range c.Models {
+		m := &c.Models[i]
+		at := fmt.Sprintf("models[%d]", i)
+		if m.Path == "" {
+			return config.Invalid(at, "has no path: name its GGUF file")
+		}
+		if len(m.ID) > 128 {
+			return config.Invalid(at+".id", "has %d bytes, at most 128 are possible", len(m.ID))
+		}
+		if first, twice := ids[m.id()]; twice {
+			return config.Invalid(at, "has the same id %q as models[%d]: give one of them another id", m.id(), first)
+		}
+		ids[m.id()] = i
+		p := m.placement(c.Engine.Placement)
+		if err := p.check(); err != nil {
+			return config.Under(at, err)
+		}
+	}
+	return nil
+}
+
+func (m *ModelConfig) id() string {
+	if m.ID != "" {
+		return m.ID
+	}
+	return models.DefaultID(m.Path)
+}
+
+// placement is that of the section engine with what the model says itself.
+func (m *ModelConfig) placement(p Placement) Placement {
+	if m.Context != 0 {
+		p.Context = m.Context
+	}
+	if m.GPULayers != nil {
+		p.GPULayers = *m.GPULayers
+	}
+	if m.Device != nil {
+		p.Device = m.Device
+	}
+	if m.TensorSplit != nil {
+		p.TensorSplit = m.TensorSplit
+	}
+	if m.KVType != "" {
+		p.KVType = m.KVType
+	}
+	return p
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+	"hearth/inference/chat"
+	"hearth/inference/engine"
+	"hearth/inference/llama"
+	"hearth/inference/residency"
+	"hearth/internal/telemetry"
+	"hearth/models"
+)
+
+// loader loads models as the configuration says. It is used by one goroutine.
+type loader struct {
+	cfg     *Config
+	log     zerolog.Logger
+	metrics *telemetry.Metrics
+	health  *health
+}
+
+// libDir finds the folder of the native libraries: HEARTH_LIB_DIR, or lib beside
+// the folder of this program.
+func libDir() (string, error) {
+	if dir := os.Getenv("HEARTH_LIB_DIR"); dir != "" {
+		return dir, nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the native libraries: %w", err)
+	}
+	if exe, err = filepath.EvalSymlinks(exe); err != nil {
+		return "", fmt.Errorf("find the native libraries: %w", err)
+	}
+	dir := filepath.Join(filepath.Dir(exe), "..", "lib")
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("the native libraries are not in %s, where they belong: install the program together with its folder lib, or name that by HEARTH_LIB_DIR", dir)
+	}
+	return dir, nil
+}
+
+// initNative loads the compute backends, once per process.
+func initNative(log zerolog.Logger) error {
+	dir, err := libDir()
+	if err != nil {
+		return modelError(err)
+	}
+	err = llama.Init(dir, func(level int, msg string) {
+		msg = strings.TrimSpace(msg)
+		if msg == "" {
+			return
+		}
+		event := log.Debug()
+		if level >= llama.LogError {
+			event = log.Warn()
+		}
+		event.Str("from", "llama.cpp").Msg(msg)
+	})
+	if err != nil {
+		return modelError(err)
+	}
+	return nil
+}
+
+// specs returns one spec for each configured model.
+func (l *loader) specs() []residency.Spec {
+	var all []residency.Spec
+	for i := range l.cfg.Models {
+		m := l.cfg.Models[i]
+		all = append(all, residency.Spec{ID: m.id(), Path: m.Path, Load: func(ctx context.Context, progress func(float32)) (residency.Loaded, error) {
+			return l.load(ctx, &m, progress)
+		}})
+	}
+	return all
+}
+
+// load checks the file, loads the model, makes its context and starts its engine.
+func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32)) (_ residency.Loaded, err error) {
+	if _, err := models.Open(m.Path); err != nil {
+		return nil, err
+	}
+	p := m.placement(l.cfg.Engine.Placement)
+	s := &served{log: l.log.With().Str("model", m.id()).Logger()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	options := p.context(l.cfg.Engine.Sequences)
+	if s.model, err = llama.Load(m.Path, llama.ModelOptions{
+		GPULayers: int(p.GPULayers), Devices: p.Device, TensorSplit: p.TensorSplit,
+		SplitMode: splitModes[p.SplitMode], Mmap: p.Mmap, Mlock: p.Mlock, Fit: &options,
+	}, func(done float32) bool { progress(done); return ctx.Err() == nil }); err != nil {
+		return nil, err
+	}
+	if s.context, err = s.model.NewContext(options); err != nil {
+		return nil, err
+	}
+	template, err := m.template()
+	if err != nil {
+		return nil, err
+	}
+	if s.templates, err = s.model.Templates(template); err != nil {
+		return nil, err
+	}
+	var observer engine.Observer
+	if l.metrics != nil {
+		observer = l.metrics.Model(m.id())
+	}
+	if s.engine, err = engine.New(s.context, l.cfg.Engine.Config, observer); err != nil {
+		return nil, err
+	}
+	info := s.model.Info()
+	info.ID = m.id()
+	info.Context = s.engine.Stats().Context
+	if info.TrainContext > 0 {
+		info.Context = min(info.Context, info.TrainContext)
+	}
+	info.PrefixSharing = s.context.Traits().Share && !l.cfg.Engine.Prefix.Off
+	info.ChatTemplate = info.ChatTemplate || template != ""
+	if s.Model, err = chat.New(chat.Config{Info: info}, s.engine, language{s.model, s.templates}); err != nil {
+		return nil, err
+	}
+	if l.health != nil {
+		l.health.add(m.id(), s.engine)
+	}
+	return s, nil
+}
+
+func (m *ModelConfig) template() (string, error) {
+	if m.ChatTemplate == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(m.ChatTemplate)
+	if err != nil {
+		return "", fmt.Errorf("read the chat template: %w", err)
+	}
+	return string(b), nil
+}
+
+// context returns the options of a context for so many sequences.
+func (p *Placement) context(sequences int) llama.ContextOptions {
+	threads := p.Threads
+	if threads == 0 {
+		threads = defaultThreads()
+	}
+	return llama.ContextOptions{
+		Cells: p.Context, Sequences: sequences, Batch: p.Batch, MicroBatch: p.MicroBatch,
+		Threads: threads, ThreadsBatch: threads, KVType: p.KVType,
+		FlashAttention: p.FlashAttention, Unified: p.KVLayout == "unified", OffloadKQV: true,
+	}
+}
+
+// served is one loaded model with all that it consists of.
+type served struct {
+	*chat.Model
+	log       zerolog.Logger
+	engine    *engine.Engine
+	context   *llama.Context
+	templates *llama.Templates
+	model     *llama.Model
+	stop      sync.Once
+}
+
+// Drain lets running requests finish until ctx ends, and ends the others.
+func (s *served) Drain(ctx context.Context) {
+	if err := s.engine.Drain(ctx); err != nil {
+		s.log.Warn().Err(err).Msg("requests that still run are ended")
+	}
+	s.stopEngine()
+}
+
+func (s *served) stopEngine() {
+	s.stop.Do(func() {
+		if err := s.engine.Close(); err != nil {
+			s.log.Error().Err(err).Msg("close the engine")
+		}
+	})
+}
+
+// Close frees what there is, the last made first.
+func (s *served) Close() error {
+	var errs []error
+	if s.engine != nil {
+		s.stopEngine()
+	}
+	if s.templates != nil {
+		errs = append(errs, s.templates.Close())
+	}
+	if s.context != nil {
+		errs = append(errs, s.context.Close())
+	}
+	if s.model != nil {
+		errs = append(errs, s.model.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// language is what chat knows of a model: its vocabulary and its template.
+type language struct {
+	*llama.Model
+	*llama.Templates
+}
+
+var _ chat.LanguageModel = language{}
+
+// NewParser returns the parser behind chat's interface.
+func (l language) NewParser(applyOutput []byte, parseToolCalls bool) (chat.Parser, error) {
+	p, err := l.Templates.NewParser(applyOutput, parseToolCalls)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+var _ inference.Model = (*served)(nil)
