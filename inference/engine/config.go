@@ -49,7 +49,8 @@ type PrefixConfig struct {
 	// Off switches all sharing off.
 	Off bool `yaml:"off"`
 	// Cells is the most cells that finished requests may keep in a unified cache
-	// (1..cells of the cache, default: an eighth of them).
+	// (1..1073741824, default: a quarter of the cache). The newest is kept even if
+	// it is longer. All of them make way for requests that need the cells.
 	Cells int `yaml:"cells"`
 	// MinShare is the shortest prefix, in tokens, worth sharing or waiting for
 	// (1..65536, default 32).
@@ -123,7 +124,7 @@ func (c Config) resolve(t inference.Traits) Config {
 	fill(&c.Queue, d.Queue)
 	fill(&c.MinChunk, d.MinChunk)
 	fill(&c.Reserve, d.Reserve)
-	fill(&c.Prefix.Cells, max(t.Cells/8, 1))
+	fill(&c.Prefix.Cells, max(t.Cells/4, 1))
 	fill(&c.Prefix.MinShare, d.Prefix.MinShare)
 	fill(&c.Prefix.MinKeep, d.Prefix.MinKeep)
 	fill(&c.Prefix.IdleTokens, d.Prefix.IdleTokens)

@@ -9,6 +9,7 @@ type pace struct {
 	min, max int     // tokens of a chunk
 	decode   float64 // ns of a step that only decodes; 0: not measured yet
 	token    float64 // ns that one more prompt token costs; 0: not measured yet
+	most     int     // prompt tokens of the largest chunk measured beside rows
 }
 
 const paceWeight = 0.2 // of the newest measurement
@@ -22,7 +23,9 @@ func (p *pace) observe(rows, prefill int, d time.Duration) {
 	case prefill == 0:
 		smooth(&p.decode, ns)
 	case rows > 0:
-		smooth(&p.token, max(ns-p.decode, 0)/float64(prefill))
+		// At least 1 ns: beside many rows a few tokens may seem to be free.
+		smooth(&p.token, max(ns-p.decode, 1)/float64(prefill))
+		p.most = max(p.most, prefill)
 	default:
 		smooth(&p.token, ns/float64(prefill))
 	}
@@ -36,11 +39,13 @@ func smooth(v *float64, x float64) {
 	*v += paceWeight * (x - *v)
 }
 
-// chunk is how many prompt tokens fit beside the rows that decode.
+// chunk is how many prompt tokens fit beside the rows that decode. It at most
+// doubles what was tried before, for costs do not grow in a straight line.
 func (p *pace) chunk() int {
+	known := 2 * max(p.min, p.most)
 	if p.token <= 0 {
-		return min(2*p.min, p.max)
+		return min(known, p.max)
 	}
 	n := (p.target - p.decode) / p.token
-	return int(min(max(n, float64(p.min)), float64(p.max)))
+	return int(min(max(n, float64(p.min)), float64(p.max), float64(known)))
 }

@@ -153,19 +153,21 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	if l.t.Unified {
 		l.bound(s)
 	}
-	return true // or was, and made way for a hotter one
+	return true
 }
 
 // bound keeps the idle prefixes of a unified cache few: of the short ones that
-// were never shared only newest, and all together within the limit.
+// were never shared only newest, and all others together with it within the
+// limit. The newest itself may be longer: a lone conversation must not be
+// computed anew at every turn.
 func (l *loop) bound(newest *sequence) {
 	for _, p := range l.seqs {
 		if p != nil && p.owner == nil && p != newest && p.held < l.cfg.Prefix.MinKeep && p.shared == 0 {
 			l.drop(p)
 		}
 	}
-	for l.idle > 0 && l.cells.used-l.cells.live > l.cfg.Prefix.Cells {
-		l.drop(l.coldest(l.seqs, nil))
+	for l.idle > 1 && l.cells.used-l.cells.live > l.cfg.Prefix.Cells {
+		l.drop(l.coldest(l.seqs, newest))
 	}
 }
 
