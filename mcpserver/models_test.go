@@ -38,7 +38,9 @@ func TestResources(t *testing.T) {
 				}
 				continue
 			}
-			var got struct{ Contents []struct{ URI, MimeType, Text string } }
+			var got struct {
+				Contents []struct{ URI, MimeType, Text string }
+			}
 			if err := json.Unmarshal(r.Result, &got); err != nil || len(got.Contents) != 1 {
 				t.Fatalf("%s: %s %v", c.uri, r.Result, r.Error)
 			}

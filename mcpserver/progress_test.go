@@ -170,22 +170,40 @@ func TestCoalescing(t *testing.T) {
 		err    error
 		want   []string
 	}{
-		{"the first at once, the rest together", tokens("a", "b", "c"), fill(5, time.Millisecond), io.EOF,
-			[]string{at(1, 1, "a"), at(5, 3, "bc")}},
-		{"text is not held for the next token", tokens("a", "b", "c"), []time.Duration{0, time.Millisecond, time.Second, 0, 0}, io.EOF,
-			[]string{at(0, 1, "a"), at(33, 2, "b"), at(1001, 3, "c")}},
-		{"a steady rate", tokens("a", "b", "c", "d", "e", "f"), fill(8, 20*time.Millisecond), io.EOF,
-			[]string{at(20, 1, "a"), at(53, 2, "b"), at(86, 4, "cd"), at(119, 5, "e"), at(152, 6, "f")}},
-		{"prefill, below 1", append([]inference.Event{prefill(10), prefill(10), prefill(100)}, tokens("a")...), fill(6, 40*time.Millisecond), io.EOF,
-			[]string{at(40, 0.099, ""), at(120, 0.99, ""), at(160, 1, "a")}},
-		{"thinking counts, and is no text", append([]inference.Event{thought, thought}, tokens("a")...), fill(5, 40*time.Millisecond), io.EOF,
-			[]string{at(40, 1, ""), at(80, 2, ""), at(120, 3, "a")}},
-		{"the last one tells the true number of tokens", append(tokens("a", "b")[:3], inference.Event{Kind: inference.EventUsage, Usage: inference.Usage{CompletionTokens: 9}}), fill(4, 0), io.EOF,
-			[]string{at(0, 1, "a"), at(0, 9, "b")}},
-		{"what there is goes out before a failure", tokens("a", "b")[:2], fill(2, 0), inference.ErrEngine,
-			[]string{at(0, 1, "a"), at(0, 2, "b")}},
-		{"a stream that ran into its own deadline", tokens("a", "b")[:2], fill(2, 0), fmt.Errorf("%w (%w)", inference.ErrDeadline, context.DeadlineExceeded),
-			[]string{at(0, 1, "a"), at(0, 2, "b")}},
+		{
+			"the first at once, the rest together", tokens("a", "b", "c"), fill(5, time.Millisecond), io.EOF,
+			[]string{at(1, 1, "a"), at(5, 3, "bc")},
+		},
+		{
+			"text is not held for the next token", tokens("a", "b", "c"),
+			[]time.Duration{0, time.Millisecond, time.Second, 0, 0},
+			io.EOF,
+			[]string{at(0, 1, "a"), at(33, 2, "b"), at(1001, 3, "c")},
+		},
+		{
+			"a steady rate", tokens("a", "b", "c", "d", "e", "f"), fill(8, 20*time.Millisecond), io.EOF,
+			[]string{at(20, 1, "a"), at(53, 2, "b"), at(86, 4, "cd"), at(119, 5, "e"), at(152, 6, "f")},
+		},
+		{
+			"prefill, below 1", append([]inference.Event{prefill(10), prefill(10), prefill(100)}, tokens("a")...), fill(6, 40*time.Millisecond), io.EOF,
+			[]string{at(40, 0.099, ""), at(120, 0.99, ""), at(160, 1, "a")},
+		},
+		{
+			"thinking counts, and is no text", append([]inference.Event{thought, thought}, tokens("a")...), fill(5, 40*time.Millisecond), io.EOF,
+			[]string{at(40, 1, ""), at(80, 2, ""), at(120, 3, "a")},
+		},
+		{
+			"the last one tells the true number of tokens", append(tokens("a", "b")[:3], inference.Event{Kind: inference.EventUsage, Usage: inference.Usage{CompletionTokens: 9}}), fill(4, 0), io.EOF,
+			[]string{at(0, 1, "a"), at(0, 9, "b")},
+		},
+		{
+			"what there is goes out before a failure", tokens("a", "b")[:2], fill(2, 0), inference.ErrEngine,
+			[]string{at(0, 1, "a"), at(0, 2, "b")},
+		},
+		{
+			"a stream that ran into its own deadline", tokens("a", "b")[:2], fill(2, 0), fmt.Errorf("%w (%w)", inference.ErrDeadline, context.DeadlineExceeded),
+			[]string{at(0, 1, "a"), at(0, 2, "b")},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

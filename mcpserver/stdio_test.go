@@ -184,16 +184,16 @@ func TestStdioIDInUse(t *testing.T) {
 // TestStdioEnds: when the input ends calls get a while to finish, when the
 // context does they get none, and a client that cannot be written to is gone.
 func TestStdioEnds(t *testing.T) {
-	serveOne := func(t *testing.T, ctx context.Context, in io.Reader, out io.Writer) (error, time.Duration) {
+	serveOne := func(t *testing.T, ctx context.Context, in io.Reader, out io.Writer) (time.Duration, error) {
 		f, _ := holding()
 		s := newServer(t, f)
 		start := time.Now()
 		err := s.ServeStdio(ctx, in, out)
-		return err, time.Since(start)
+		return time.Since(start), err
 	}
 	t.Run("input", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			err, took := serveOne(t, context.Background(), strings.NewReader(toolCall("1", "stay")), io.Discard)
+			took, err := serveOne(t, context.Background(), strings.NewReader(toolCall("1", "stay")), io.Discard)
 			if err != nil || took != stdioGrace {
 				t.Errorf("%v after %v", err, took)
 			}
@@ -206,7 +206,7 @@ func TestStdioEnds(t *testing.T) {
 			in, w := io.Pipe()
 			defer w.Close()
 			go func() { _, _ = io.WriteString(w, toolCall("1", "stay")) }()
-			err, took := serveOne(t, ctx, in, io.Discard)
+			took, err := serveOne(t, ctx, in, io.Discard)
 			if !errors.Is(err, context.DeadlineExceeded) || took != time.Second {
 				t.Errorf("%v after %v", err, took)
 			}
@@ -217,14 +217,14 @@ func TestStdioEnds(t *testing.T) {
 			in, w := io.Pipe()
 			defer w.Close()
 			go func() { _, _ = io.WriteString(w, toolCall("1", "stay")+toolCall("2", "go")) }()
-			err, took := serveOne(t, context.Background(), in, brokenWriter{})
+			took, err := serveOne(t, context.Background(), in, brokenWriter{})
 			if !errors.Is(err, io.ErrClosedPipe) || took != 0 {
 				t.Errorf("%v after %v", err, took)
 			}
 		})
 	})
 	t.Run("reading fails", func(t *testing.T) {
-		err, _ := serveOne(t, context.Background(), io.MultiReader(strings.NewReader(toolCall("1", "stay")), brokenReader{}), io.Discard)
+		_, err := serveOne(t, context.Background(), io.MultiReader(strings.NewReader(toolCall("1", "stay")), brokenReader{}), io.Discard)
 		if !errors.Is(err, io.ErrNoProgress) {
 			t.Errorf("%v", err)
 		}

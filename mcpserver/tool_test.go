@@ -217,6 +217,10 @@ func TestLogHoldsNoText(t *testing.T) {
 func TestRegisterRefuses(t *testing.T) {
 	s := newServer(t, saying())
 	ok := object("", nil)
+	file := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(file, []byte(ok), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		tool tool
@@ -227,7 +231,7 @@ func TestRegisterRefuses(t *testing.T) {
 		{"no JSON", tool{name: "a", input: "{", output: ok}},
 		{"no schema", tool{name: "a", input: ok, output: `{"type":"objekt"}`}},
 		{"reference to the network", tool{name: "a", input: `{"$ref":"http://127.0.0.1:1/x.json"}`, output: ok}},
-		{"reference to a file", tool{name: "a", input: `{"$ref":"file:///etc/passwd"}`, output: ok}},
+		{"reference to a file", tool{name: "a", input: `{"$ref":"file://` + file + `"}`, output: ok}},
 	} {
 		if err := s.register(&c.tool); err == nil {
 			t.Errorf("%s: registered", c.name)
