@@ -77,7 +77,7 @@ func assemble(b Backend, c Config, o Observer) (*Engine, *loop, error) {
 		open: map[*request]struct{}{}, drained: make(chan struct{}),
 	}
 	l := newLoop(b, c, o)
-	l.admitted, l.ended = e.noteAdmitted, e.noteEnded
+	l.admitted, l.ended, l.publish = e.noteAdmitted, e.noteEnded, func() { e.publish(l) }
 	e.publish(l)
 	return e, l, nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"io"
 
 	"hearth/inference"
 )
@@ -21,8 +22,7 @@ func (l *loop) finish(c *choice, reason inference.FinishReason) {
 		return
 	}
 	r.stream.push(record{kind: KindUsage, usage: l.usage(r)}, nil)
-	r.stream.done()
-	l.endRequest(r, r.outcome)
+	l.endRequest(r, r.outcome, io.EOF)
 }
 
 // fail ends a request with an error. What its sequences hold is kept if keep
@@ -31,13 +31,12 @@ func (l *loop) fail(r *request, err error, outcome string, keep bool) {
 	if r.ended {
 		return
 	}
-	r.stream.finish(err)
 	for _, c := range r.choices {
 		if !c.ended {
 			l.endChoice(c, keep)
 		}
 	}
-	l.endRequest(r, outcome)
+	l.endRequest(r, outcome, err)
 }
 
 // abandon ends a request that its client or its deadline gave up.
@@ -72,14 +71,17 @@ func closeSampler(c *choice) {
 	}
 }
 
-// endRequest closes the accounts of a request whose choices have all ended.
-func (l *loop) endRequest(r *request, outcome string) {
+// endRequest closes the accounts of a request whose choices have all ended, and
+// then its stream: who sees the end finds the cells free.
+func (l *loop) endRequest(r *request, outcome string, end error) {
 	r.ended = true
 	r.release()
 	if !r.probe {
 		u := l.usage(r)
 		l.obs.Done(outcome, u.PromptTokens, u.CachedTokens, u.CompletionTokens, u.Duration)
 	}
+	l.publish()
+	r.stream.finish(end)
 	l.ended(r)
 }
 

@@ -75,6 +75,7 @@ type loop struct {
 	lastToken time.Time
 	ended     func(*request) // tells the engine that a request is over
 	admitted  func(*request) // tells the engine that a request left the queue
+	publish   func()         // takes the snapshot of Stats
 }
 
 func newLoop(b Backend, cfg Config, obs Observer) *loop {

@@ -317,9 +317,12 @@ func TestSplitKeepsPrefixesInIdleSequences(t *testing.T) {
 	if s := e.Stats(); s.Prefixes != 4 {
 		t.Errorf("%d prefixes in four sequences", s.Prefixes)
 	}
-	for letter, want := range map[string]int{"b": 300, "a": 0} {
-		if a := read(t, submit(t, e, ask(unique(letter, 300)+"!", 2))); a.usage.CachedTokens != want {
-			t.Errorf("%s: %d tokens cached, want %d", letter, a.usage.CachedTokens, want)
+	for _, c := range []struct {
+		letter string
+		cached int
+	}{{"b", 300}, {"a", 0}} {
+		if a := read(t, submit(t, e, ask(unique(c.letter, 300)+"!", 2))); a.usage.CachedTokens != c.cached {
+			t.Errorf("%s: %d tokens cached, want %d", c.letter, a.usage.CachedTokens, c.cached)
 		}
 	}
 }

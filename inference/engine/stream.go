@@ -156,6 +156,3 @@ func (s *Stream) push(r record, text []byte) {
 	s.mu.Unlock()
 	s.wake()
 }
-
-// done ends a stream whose request ended well.
-func (s *Stream) done() bool { return s.finish(io.EOF) }

@@ -20,7 +20,7 @@ func TestStreamMergesWhatWasNotRead(t *testing.T) {
 	s.push(record{kind: KindText, choice: 1}, []byte("x"))
 	s.push(record{kind: KindText}, []byte("c"))
 	s.push(record{kind: KindFinish, finish: inference.FinishStop}, nil)
-	s.done()
+	s.finish(io.EOF)
 	s.push(record{kind: KindText}, []byte("too late"))
 	want := []Event{
 		{Kind: KindProgress, Progress: inference.Progress{Prefilled: 5, Prompt: 9}},
@@ -58,7 +58,7 @@ func TestStreamKeepsTextApartWhenReadInBetween(t *testing.T) {
 			got.WriteString(ev.Text)
 		}
 	}
-	s.done()
+	s.finish(io.EOF)
 	for {
 		ev, err := s.Next(t.Context())
 		if err != nil {
@@ -120,7 +120,7 @@ func TestStreamCloseCancelsOnce(t *testing.T) {
 	}
 	ended := newStream()
 	ended.cancel = func(error) { t.Error("a stream that had ended cancels") }
-	ended.done()
+	ended.finish(io.EOF)
 	ended.Close()
 	if _, err := ended.Next(t.Context()); err != io.EOF {
 		t.Errorf("after the end and Close: %v", err)
