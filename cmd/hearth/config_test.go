@@ -44,7 +44,7 @@ func TestLoadConfigErrors(t *testing.T) {
 		{"unknown section", "modles: []\n", `:1:1: unknown field "modles"
 >  1 | modles: []
        ^`},
-		{"public address", "server:\n  listen:\n    - 0.0.0.0:8080\n", `:3:7: server.listen[0]: 0.0.0.0:8080 can be reached from other machines and nothing asks who they are: listen on 127.0.0.1:8080, or keep that and put a reverse proxy that authenticates on the same host (its name then belongs into server.allowed_hosts)
+		{"public address", "server:\n  listen:\n    - 0.0.0.0:8080\n", `:3:7: server.listen[0]: 0.0.0.0:8080 can be reached from other machines, and there is no authentication yet: listen on 127.0.0.1:8080, or keep that and put a reverse proxy that authenticates on the same host (its name then belongs into server.allowed_hosts)
    1 | server:
    2 |   listen:
 >  3 |     - 0.0.0.0:8080

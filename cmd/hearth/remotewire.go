@@ -51,6 +51,9 @@ func (m *remoteModel) chatBody(r *inference.ChatRequest) map[string]any {
 			if len(t.Parameters) > 0 {
 				f["parameters"] = t.Parameters
 			}
+			if t.Strict {
+				f["strict"] = true
+			}
 			tools = append(tools, map[string]any{"type": "function", "function": f})
 		}
 		b["tools"] = tools

@@ -117,7 +117,7 @@ func checkListen(addr string) error {
 	if isLoopback(host) {
 		return nil
 	}
-	return fmt.Errorf("%s can be reached from other machines and nothing asks who they are: listen on 127.0.0.1:%s, or keep that and put a reverse proxy that authenticates on the same host (its name then belongs into server.allowed_hosts)", addr, port)
+	return fmt.Errorf("%s can be reached from other machines, and there is no authentication yet: listen on 127.0.0.1:%s, or keep that and put a reverse proxy that authenticates on the same host (its name then belongs into server.allowed_hosts)", addr, port)
 }
 
 // isLoopback reports whether host is a name or an address of this machine only.

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+	"hearth/inference/api/openai"
+)
+
+// serveFake serves m behind the real API and returns the client for it: what
+// goes in on one side must come out on the other.
+func serveFake(t *testing.T, m *fakeModel) *remote {
+	t.Helper()
+	api, err := openai.New(openai.Config{Models: fakeModels{m}, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router := chi.NewRouter()
+	api.Routes(router)
+	srv := httptest.NewServer(router)
+	t.Cleanup(srv.Close)
+	r, err := newRemote(srv.URL + "/v1/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func lease(t *testing.T, r *remote) inference.Lease {
+	t.Helper()
+	l, err := r.Acquire(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func drain(ctx context.Context, s inference.Stream) ([]inference.Event, error) {
+	var all []inference.Event
+	for {
+		ev, err := s.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, ev)
+	}
+}
+
+var sameOptions = cmp.Options{
+	cmpopts.IgnoreFields(inference.Options{}, "RequestID"),
+	cmpopts.IgnoreFields(inference.Usage{}, "TTFT", "Duration"),
+	cmpopts.EquateEmpty(),
+}
+
+func TestChatThroughAServer(t *testing.T) {
+	seed := uint32(7)
+	m := &fakeModel{events: []inference.Event{
+		{Kind: inference.EventDelta, Reasoning: "hm"},
+		{Kind: inference.EventDelta, Content: "Hello \"world\"\n"},
+		{Kind: inference.EventDelta, ToolCall: &inference.ToolCallDelta{ID: "c1", Name: "f"}},
+		{Kind: inference.EventDelta, ToolCall: &inference.ToolCallDelta{Arguments: "{}"}},
+		{Kind: inference.EventFinish, Finish: inference.FinishToolCalls},
+		{Kind: inference.EventUsage, Usage: inference.Usage{PromptTokens: 9, CachedTokens: 3, CompletionTokens: 2}},
+	}}
+	want := &inference.ChatRequest{
+		Options: inference.Options{
+			Caller: inference.DefaultCaller, N: 1, MaxTokens: 50, Stop: []string{"\n\n"},
+			Sampling: inference.Sampling{Temperature: 0.5, TopK: 3, TopP: 0.5, MinP: 0.25, RepeatPenalty: 1.5, RepeatLastN: 32, PresencePenalty: 0.5, FrequencyPenalty: -0.5, LogitBias: map[int32]float32{5: -100}, Seed: &seed},
+			Format:   inference.Format{Kind: inference.FormatJSONSchema, Schema: raw(`{"type":"object"}`)},
+		},
+		Messages: []inference.Message{
+			{Role: inference.RoleSystem, Content: "Be brief."},
+			{Role: inference.RoleUser, Content: "Hi", Name: "ann"},
+			{Role: inference.RoleAssistant, Content: "", Reasoning: "so", ToolCalls: []inference.ToolCall{{ID: "c0", Name: "f", Arguments: `{"a":1}`}}},
+			{Role: inference.RoleTool, Content: "1", ToolCallID: "c0", Name: "f"},
+		},
+		Tools:             []inference.Tool{{Name: "f", Description: "does it", Parameters: raw(`{"type":"object"}`), Strict: true}},
+		ToolChoice:        inference.ToolChoice{Mode: inference.ToolAuto},
+		ParallelToolCalls: true,
+		TemplateArgs:      map[string]json.RawMessage{"x": raw(`1`)},
+	}
+	l := lease(t, serveFake(t, m))
+	s, err := l.Chat(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := drain(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, m.chat, sameOptions); d != "" {
+		t.Error("the request changed on the way:", d)
+	}
+	if d := cmp.Diff(m.events, got, sameOptions); d != "" {
+		t.Error("the answer changed on the way:", d)
+	}
+	if n, err := l.CountChat(want); err != nil || n != 28 {
+		t.Errorf("CountChat = %d, %v", n, err)
+	}
+}
+
+func TestCompletionThroughAServer(t *testing.T) {
+	m := &fakeModel{events: []inference.Event{
+		{Kind: inference.EventDelta, Choice: 1, Content: "b"},
+		{Kind: inference.EventDelta, Content: "a"},
+		{Kind: inference.EventFinish, Choice: 1, Finish: inference.FinishLength},
+		{Kind: inference.EventFinish, Finish: inference.FinishStop},
+		{Kind: inference.EventUsage, Usage: inference.Usage{PromptTokens: 9, CompletionTokens: 2}},
+	}}
+	l := lease(t, serveFake(t, m))
+	for _, want := range []*inference.CompletionRequest{
+		{Options: inference.Options{Caller: inference.DefaultCaller, N: 2, Sampling: inference.DefaultSampling(), Format: inference.Format{Kind: inference.FormatText}}, Prompt: "Once", Echo: true},
+		{Options: inference.Options{Caller: inference.DefaultCaller, N: 2, Sampling: inference.DefaultSampling(), Format: inference.Format{Kind: inference.FormatJSONObject}}, Tokens: []int32{5, 6}},
+	} {
+		s, err := l.Complete(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := drain(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, m.completion, sameOptions); d != "" {
+			t.Error("the request changed on the way:", d)
+		}
+		if d := cmp.Diff(m.events, got, sameOptions); d != "" {
+			t.Error("the answer changed on the way:", d)
+		}
+	}
+}
+
+func TestTokensThroughAServer(t *testing.T) {
+	l := lease(t, serveFake(t, &fakeModel{}))
+	tokens, err := l.Tokenize("Ab", inference.TokenizeOptions{AddSpecial: true})
+	if d := cmp.Diff([]int32{1, 'A', 'b'}, tokens); err != nil || d != "" {
+		t.Error(err, d)
+	}
+	if text, err := l.Detokenize([]int32{'h', 'i'}); err != nil || text != "hi" {
+		t.Errorf("%q, %v", text, err)
+	}
+	want := (&fakeModel{}).Info()
+	if d := cmp.Diff(want, l.Info()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestErrorsThroughAServer(t *testing.T) {
+	for _, want := range []error{
+		&inference.OverflowError{Prompt: 500, Context: 100},
+		inference.Invalid("temperature", "must be between 0 and 2, got 9"),
+		&inference.RetryError{Err: inference.ErrBusy, After: time.Second},
+		&inference.RetryError{Err: inference.ErrShutdown},
+		inference.ErrEngine,
+	} {
+		_, err := lease(t, serveFake(t, &fakeModel{err: want})).Chat(t.Context(), &inference.ChatRequest{Messages: []inference.Message{{Role: inference.RoleUser, Content: "x"}}})
+		if got := inference.Classify(err); err == nil || got.Code != inference.Classify(want).Code {
+			t.Errorf("%v became %v", want, err)
+		}
+		// In the middle of an answer it is the same.
+		m := &fakeModel{events: says("a")[:1], end: want}
+		s, err := lease(t, serveFake(t, m)).Complete(t.Context(), &inference.CompletionRequest{Prompt: "x"})
+		if err != nil {
+			t.Errorf("%v: %v", want, err)
+			continue
+		}
+		if _, err := drain(t.Context(), s); inference.Classify(err).Code != inference.Classify(want).Code {
+			t.Errorf("%v became %v", want, err)
+		}
+	}
+	if _, err := serveFake(t, &fakeModel{}).Acquire(t.Context(), "other"); !errors.Is(err, inference.ErrModelNotFound) {
+		t.Errorf("an unknown model: %v", err)
+	}
+}
+
+func TestClosingCancelsOnTheServer(t *testing.T) {
+	m := &fakeModel{events: says("a")[:1], hold: true}
+	s, err := lease(t, serveFake(t, m)).Complete(t.Context(), &inference.CompletionRequest{Prompt: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev, err := s.Next(t.Context()); err != nil || ev.Content != "a" {
+		t.Fatal(ev, err)
+	}
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Next(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that does not wait: %v", err)
+	}
+	_ = s.Close()
+	if _, err := s.Next(t.Context()); !errors.Is(err, inference.ErrCancelled) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestBrokenServers(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"stream breaks off": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {\"choices\":[]}\n\n") },
+		"not JSON":          func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {oops\n\n") },
+		"cut":               func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
+		"a proxy's page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", 502) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(handler)
+			defer srv.Close()
+			r, err := newRemote(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &remoteModel{remote: r}
+			s, err := m.Chat(t.Context(), &inference.ChatRequest{})
+			if err == nil {
+				_, err = drain(t.Context(), s)
+			}
+			if err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+func TestRemoteAddresses(t *testing.T) {
+	for _, bad := range []string{"", "127.0.0.1:8080", "ftp://x", "http://"} {
+		var exit *exitError
+		if _, err := newRemote(bad); !errors.As(err, &exit) || exit.code != exitUsage {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHealth("v")
+	srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(h.live)}}
+	srv.Start()
+	defer srv.Close()
+	r, err := newRemote("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.isHearth(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+}
