@@ -24,7 +24,7 @@ func runBenchsuite(t *testing.T, args ...string) {
 	report := filepath.Join(dir, "report")
 	p := start(t, suite, append([]string{
 		"-quick", "-out", report, "-hearth", hearthBinary(t), "-model", testkit.Model(t),
-		"-yardsticks", filepath.Dir(testkit.Yardstick(t, "llama-server")), "-threads", "2",
+		"-yardsticks", filepath.Dir(testkit.Yardstick(t, "llama-server")), "-threads", oneThread,
 	}, args...)...)
 	p.wait()
 	for _, name := range []string{"report.md", "report.svg", "raw.jsonl"} {

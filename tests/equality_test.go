@@ -147,15 +147,14 @@ func compare(a, b []step) (equal int, tie bool, err error) {
 	return len(a), false, nil
 }
 
-// engineConfig has the settings that llama-server gets too: layout, batch sizes
-// and threads change roundings.
+// engineConfig has the settings that llama-server gets too: layout and batch
+// sizes change roundings.
 const engineConfig = `
 engine:
   context: 8192
   sequences: 8
   batch: 2048
   micro_batch: 512
-  threads: 2
   kv_layout: unified
   flash_attention: auto
   prefix_cache:
@@ -179,7 +178,7 @@ func TestGreedyTokensEqualLlamaServers(t *testing.T) {
 			alone[i] = steps
 		}
 		hearth.stop()
-		yardstick := startLlamaServer(t, "-c", "8192", "-np", "8", "--kv-unified", "-b", "2048", "-ub", "512", "-t", "2", "-fa", "auto", "--cache-ram", "0")
+		yardstick := startLlamaServer(t, "-c", "8192", "-np", "8", "--kv-unified", "-b", "2048", "-ub", "512", "-fa", "auto", "--cache-ram", "0")
 		for i, q := range all {
 			body := q.body()
 			body["cache_prompt"] = false

@@ -67,10 +67,14 @@ func start(t *testing.T, program string, args ...string) *process {
 	return p
 }
 
+// oneThread is the number of compute threads of every server here: two that wait
+// for each other on cores that other tests use too are many times slower.
+const oneThread = "1"
+
 // startHearth serves the default model with more flags and waits until it answers.
 func startHearth(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := start(t, hearthBinary(t), append([]string{"serve", "--model", testkit.Model(t), "--listen", "127.0.0.1:0"}, args...)...)
+	p := start(t, hearthBinary(t), append([]string{"serve", "--model", testkit.Model(t), "--listen", "127.0.0.1:0", "--threads", oneThread}, args...)...)
 	t.Cleanup(func() { p.stop() })
 	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	p.eventually("it prints its address", func() bool {
@@ -90,7 +94,7 @@ func startLlamaServer(t *testing.T, args ...string) *process {
 	}
 	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 	l.Close()
-	p := start(t, testkit.Yardstick(t, "llama-server"), append([]string{"-m", testkit.Model(t), "--host", "127.0.0.1", "--port", port}, args...)...)
+	p := start(t, testkit.Yardstick(t, "llama-server"), append([]string{"-m", testkit.Model(t), "--host", "127.0.0.1", "--port", port, "-t", oneThread}, args...)...)
 	t.Cleanup(func() { p.stop() })
 	p.url = "http://127.0.0.1:" + port
 	p.eventually("it is ready", func() bool { return p.status("/health") == http.StatusOK })
