@@ -84,6 +84,7 @@ type templateDecoder struct {
 	names map[string]bool // the tools that may be called; nil: none
 	newID func() string
 	now   func() time.Time
+	one   bool // only the first call is passed on: parallel calls were not asked for
 
 	raw       strings.Builder
 	content   string // sent
@@ -148,6 +149,9 @@ func (d *templateDecoder) diff(msg message, final bool) []piece {
 	content(&out, beyond(&d.content, msg.Content, final))
 	for i, c := range msg.ToolCalls {
 		last := i == len(msg.ToolCalls)-1
+		if i > 0 && d.one {
+			break
+		}
 		if i == len(d.calls) {
 			// A name may still grow until the arguments begin.
 			if !d.names[c.Name] || (last && !final && c.Arguments == "") {

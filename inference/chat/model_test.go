@@ -116,6 +116,36 @@ func TestNativeToolCalls(t *testing.T) {
 	}
 }
 
+func TestOneCallWhenOneIsAllowed(t *testing.T) {
+	lm, e := &fakeModel{tools: true}, &fakeEngine{events: says(inference.FinishStop, "«weather{}»", "«weather{}»")}
+	m := newFake(t, lm, e)
+	s, err := m.Chat(t.Context(), ask(func(r *inference.ChatRequest) { r.Tools = []inference.Tool{weather()} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(t, s); err != nil || len(got.Calls) != 1 || got.Finish != inference.FinishToolCalls {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestTighten(t *testing.T) {
+	const text = "root ::= \"a\\n\" space until-161? tool-calls\ntool-calls ::= (tool-call space)+\n"
+	for _, c := range []struct {
+		atOnce, once bool
+		want         string
+	}{
+		{false, false, text},
+		{true, false, "root ::= \"a\\n\" space tool-calls\ntool-calls ::= (tool-call space)+\n"},
+		{false, true, "root ::= \"a\\n\" space until-161? tool-calls\ntool-calls ::= (tool-call space)\n"},
+	} {
+		g := &inference.Grammar{GBNF: text}
+		tighten(g, c.atOnce, c.once)
+		if g.GBNF != c.want {
+			t.Errorf("%+v: got %s", c, g.GBNF)
+		}
+	}
+}
+
 func TestNamedToolShowsAllAndAllowsOne(t *testing.T) {
 	lm, e := &fakeModel{tools: true}, &fakeEngine{}
 	m := newFake(t, lm, e)

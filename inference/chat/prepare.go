@@ -89,15 +89,15 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = m.templateDecoder(parse, nil)
+			s.choices[i].dec = m.templateDecoder(parse, nil, false)
 		}
 		return nil
 	}
 	return p, nil
 }
 
-func (m *Model) templateDecoder(parse func(string, bool) (message, error), names map[string]bool) *templateDecoder {
-	return &templateDecoder{parse: parse, names: names, newID: m.newID, now: time.Now}
+func (m *Model) templateDecoder(parse func(string, bool) (message, error), names map[string]bool, one bool) *templateDecoder {
+	return &templateDecoder{parse: parse, names: names, one: one, newID: m.newID, now: time.Now}
 }
 
 // maxGrammarBytes is what a grammar may have before the schemas of tools are left
@@ -135,6 +135,7 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 	if choice.Mode == inference.ToolRequired && (p.grammar == nil || p.grammar.Lazy) {
 		return nil, fmt.Errorf("%w: the chat template of %s offers no way to require a tool call; set tool_choice to auto", inference.ErrUnsupported, m.info.ID)
 	}
+	tighten(p.grammar, choice.Mode == inference.ToolRequired && !out.SupportsThinking, !r.ParallelToolCalls)
 	names := toolNames(callable)
 	p.decoders = func(m *Model, s *stream) error {
 		parse, err := m.newParser(out, true, s)
@@ -142,7 +143,7 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = m.templateDecoder(parse, names)
+			s.choices[i].dec = m.templateDecoder(parse, names, !r.ParallelToolCalls)
 		}
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"hearth/inference"
 )
@@ -81,6 +82,27 @@ func (o *applyOutput) grammar() *inference.Grammar {
 		g.Prefill = o.GenerationPrompt
 	}
 	return g
+}
+
+var (
+	freeText  = regexp.MustCompile(`(?m)^(root ::=.*?) until-[0-9]+\? `)
+	manyCalls = regexp.MustCompile(`(?m)^(tool-calls ::= \([^()]*\))\+$`)
+)
+
+// tighten narrows a template's grammar, which is wider than what was asked for
+// in two places: it lets a model that must call a tool write anything before,
+// for ever, and one that may call once call more than once. A grammar of another
+// form stays as it is; of many calls the decoder passes on the first.
+func tighten(g *inference.Grammar, atOnce, once bool) {
+	if g == nil {
+		return
+	}
+	if atOnce {
+		g.GBNF = freeText.ReplaceAllString(g.GBNF, "$1 ")
+	}
+	if once {
+		g.GBNF = manyCalls.ReplaceAllString(g.GBNF, "$1")
+	}
 }
 
 func (m *Model) apply(in *applyInput) (*applyOutput, error) {

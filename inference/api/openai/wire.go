@@ -44,7 +44,7 @@ type chatLogprobs struct {
 
 type chatToken struct {
 	Token   string      `json:"token"`
-	Logprob float64     `json:"logprob"`
+	Logprob float32     `json:"logprob"`
 	Bytes   []int       `json:"bytes"`
 	Top     []chatToken `json:"top_logprobs,omitzero"`
 }
@@ -75,18 +75,18 @@ func tokenText(t *inference.TokenLogprob) string {
 }
 
 // logprob is a number that JSON can hold: OpenAI writes -9999 for "impossible".
-func logprob(v float32) float64 {
+func logprob(v float32) float32 {
 	if v < -9999 || math.IsNaN(float64(v)) {
 		return -9999
 	}
-	return float64(v)
+	return v
 }
 
 // textLogprobs are the log probabilities of a text completion.
 type textLogprobs struct {
 	Tokens        []string             `json:"tokens"`
-	TokenLogprobs []float64            `json:"token_logprobs"`
-	TopLogprobs   []map[string]float64 `json:"top_logprobs"`
+	TokenLogprobs []float32            `json:"token_logprobs"`
+	TopLogprobs   []map[string]float32 `json:"top_logprobs"`
 	TextOffset    []int                `json:"text_offset"`
 }
 
@@ -96,7 +96,7 @@ func (l *textLogprobs) add(in []inference.TokenLogprob, offset int) int {
 	for i := range in {
 		t := &in[i]
 		text := tokenText(t)
-		top := make(map[string]float64, len(t.Top))
+		top := make(map[string]float32, len(t.Top))
 		for j := range t.Top {
 			name := tokenText(&t.Top[j])
 			if _, twice := top[name]; !twice { // the likelier of two that look alike
@@ -113,5 +113,5 @@ func (l *textLogprobs) add(in []inference.TokenLogprob, offset int) int {
 }
 
 func newTextLogprobs() *textLogprobs {
-	return &textLogprobs{Tokens: []string{}, TokenLogprobs: []float64{}, TopLogprobs: []map[string]float64{}, TextOffset: []int{}}
+	return &textLogprobs{Tokens: []string{}, TokenLogprobs: []float32{}, TopLogprobs: []map[string]float32{}, TextOffset: []int{}}
 }
