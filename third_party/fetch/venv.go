@@ -41,13 +41,18 @@ func (a *app) venv(ctx context.Context) (string, error) {
 	if err := os.RemoveAll(dest); err != nil {
 		return "", err
 	}
-	wheels := a.thirdPartyDir
-	if wheels == "" {
-		wheels = a.path("downloads", "python")
+	// A folder that replaces the network is flat, or a copy of downloads/.
+	wheels := []string{a.thirdPartyDir, filepath.Join(a.thirdPartyDir, "python")}
+	if a.thirdPartyDir == "" {
+		wheels = []string{a.path("downloads", "python")}
 		a.logf("fetch the Python packages of the tests")
-		if err := a.pip(ctx, "download", "--dest", wheels, "-r", requirements); err != nil {
+		if err := a.pip(ctx, "download", "--dest", wheels[0], "-r", requirements); err != nil {
 			return "", err
 		}
+	}
+	install := []string{"--no-index"}
+	for _, dir := range wheels {
+		install = append(install, "--find-links", dir)
 	}
 	a.logf("make the Python environment of the tests")
 	// Without pip of its own, so that no package for that is needed: the
@@ -56,7 +61,7 @@ func (a *app) venv(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make the Python environment: %w\n%s", err, out)
 	}
 	packages := filepath.Join(dest, "lib", "python"+series, "site-packages")
-	if err := a.pip(ctx, "install", "--no-index", "--find-links", wheels, "--target", packages, "-r", requirements); err != nil {
+	if err := a.pip(ctx, "install", append(install, "--target", packages, "-r", requirements)...); err != nil {
 		return "", err
 	}
 	return python, os.WriteFile(complete, nil, 0o644)
