@@ -91,6 +91,42 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// watched is a context that counts the functions that wait for its end.
+type watched struct {
+	context.Context
+	mu      sync.Mutex
+	waiting int
+}
+
+func (w *watched) Done() <-chan struct{} { return make(chan struct{}) }
+
+func (w *watched) AfterFunc(func()) func() bool {
+	w.mu.Lock()
+	w.waiting++
+	w.mu.Unlock()
+	return func() bool {
+		w.mu.Lock()
+		w.waiting--
+		w.mu.Unlock()
+		return true
+	}
+}
+
+func TestEndedRequestLeavesItsContext(t *testing.T) {
+	e, _ := start(t, enginetest.Options{}, Config{})
+	ctx := &watched{Context: t.Context()}
+	for range 3 {
+		s, err := e.Submit(ctx, ask("x", 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(t, s)
+	}
+	if ctx.waiting != 0 {
+		t.Errorf("%d ended requests still watch their context", ctx.waiting)
+	}
+}
+
 func TestStreamCloseFreesWithinOneStep(t *testing.T) {
 	h := newHarness(t, enginetest.Options{}, Config{Prefix: PrefixConfig{Off: true}})
 	s, stays := h.put(ask("goes", 100)), h.put(ask("stays", 100))

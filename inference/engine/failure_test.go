@@ -65,6 +65,27 @@ func TestNoSlotIsSurvived(t *testing.T) {
 	}
 }
 
+func TestNoSlotDropsIdlePrefixesFirst(t *testing.T) {
+	full := false
+	h := newHarness(t, enginetest.Options{OnDecode: func(*inference.Batch) error {
+		if full {
+			full = false
+			return inference.ErrNoSlot
+		}
+		return nil
+	}}, Config{})
+	h.put(ask(unique("k", 50), 1))
+	h.settle()
+	h.put(ask(unique("x", 60), 2))
+	full = true
+	h.turn()
+	if h.l.idle != 0 || h.l.batch.Len() != 60 {
+		t.Errorf("%d idle prefixes, then a batch of %d tokens; want none and the whole batch", h.l.idle, h.l.batch.Len())
+	}
+	h.settle()
+	h.shut()
+}
+
 func TestNoRoomForASingleTokenFailsTheRequestOnly(t *testing.T) {
 	full := true
 	h := newHarness(t, enginetest.Options{OnDecode: func(*inference.Batch) error {

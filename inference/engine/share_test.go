@@ -345,3 +345,49 @@ func TestUrgentFollowerPullsItsLeader(t *testing.T) {
 	h.settle()
 	h.shut()
 }
+
+func TestSharedIdleCellsCountAgainstTheRoom(t *testing.T) {
+	// The idle prefix of 60 cells cannot be dropped once a running request shares
+	// it: 30 for the first, 60 and 20 for the second do not fit into 100.
+	h := newHarness(t, enginetest.Options{Cells: 100}, Config{Prefix: PrefixConfig{MinShare: 1, Cells: 100}})
+	h.put(ask(unique("k", 60), 1))
+	h.settle()
+	h.put(ask("0123456789", 21))
+	h.turn()
+	second := h.put(ask(unique("k", 60)+"!", 20))
+	h.turn()
+	if h.l.running != 1 {
+		t.Errorf("%d run", h.l.running)
+	}
+	h.settle()
+	if a := read(t, second); a.err != nil {
+		t.Error(a.err)
+	}
+	h.shut()
+}
+
+func TestCoveredPrefixIsDropped(t *testing.T) {
+	e, _ := start(t, enginetest.Options{Cells: 4000, Sequences: 1, Holders: 5}, Config{Prefix: PrefixConfig{Cells: 4000}})
+	for _, prompt := range []string{unique("a", 300), unique("b", 300), unique("a", 300) + "longer"} {
+		// One token, so that the prefix is the prompt.
+		read(t, submit(t, e, ask(prompt, 1)))
+	}
+	if s := e.Stats(); s.Prefixes != 2 {
+		t.Errorf("%d prefixes kept; the first is the beginning of the third", s.Prefixes)
+	}
+}
+
+func TestSharedPrefixExpiresLater(t *testing.T) {
+	e, _ := start(t, enginetest.Options{Cells: 4000}, Config{Prefix: PrefixConfig{IdleTokens: 100}})
+	for _, c := range []struct {
+		decoded int
+		cached  int
+	}{{1, 0}, {1, len(system)}, {150, len(system)}, {390, len(system)}, {450, 0}} {
+		if c.decoded > 1 {
+			read(t, submit(t, e, ask("others", c.decoded)))
+		}
+		if a := read(t, submit(t, e, ask(system+"!", 1))); a.usage.CachedTokens != c.cached {
+			t.Errorf("after %d tokens: %d tokens cached, want %d", c.decoded, a.usage.CachedTokens, c.cached)
+		}
+	}
+}
