@@ -53,11 +53,13 @@ func sharedModel(t testing.TB) *Model {
 	return shared.m
 }
 
-// newContext returns a context that is closed with the test.
+// newContext returns a context that is closed with the test. It has one thread
+// unless the test asks for more: threads of ggml spin while they wait for each
+// other, which takes for ever on a machine that is busy with other tests.
 func newContext(t testing.TB, m *Model, o ContextOptions) *Context {
 	t.Helper()
 	if o.Threads == 0 {
-		o.Threads = 2
+		o.Threads = 1
 	}
 	c, err := m.NewContext(o)
 	if err != nil {

@@ -23,23 +23,54 @@ namespace hearth {
 static constexpr size_t GRAMMAR_STACK = size_t(256) << 20;
 
 static constexpr size_t CACHE_ENTRIES = 64;
-static constexpr size_t CACHE_BYTES   = size_t(8) << 20;
+static constexpr size_t CACHE_BYTES   = size_t(64) << 20;
 
 // Patterns see this much of the text: std::regex recurses for each character.
 static constexpr size_t PATTERN_WINDOW = 4096;
 
+// Parses rule by rule: llama_grammar_parser::parse would print the grammar to
+// the standard error and swallow the reason.
+static llama_grammar * parse_grammar(const llama_vocab * vocab, const std::string & gbnf) {
+    llama_grammar_parser parser(vocab);
+    const char *         pos = gbnf.c_str();
+    while (*pos == ' ' || *pos == '\t' || *pos == '\r' || *pos == '\n' || *pos == '#') {
+        pos += *pos == '#' ? strcspn(pos, "\r\n") : 1;
+    }
+    while (*pos) {
+        pos = parser.parse_rule(pos);
+    }
+    for (const auto & symbol : parser.symbol_ids) {
+        if (symbol.second >= parser.rules.size() || parser.rules[symbol.second].empty()) {
+            throw std::invalid_argument("the rule '" + symbol.first + "' is not defined");
+        }
+    }
+    const auto root = parser.symbol_ids.find("root");
+    if (root == parser.symbol_ids.end()) {
+        throw std::invalid_argument("there is no rule 'root'");
+    }
+    auto rules = parser.c_rules();
+    take_logged_error();
+    auto * g = llama_grammar_init_impl(vocab, rules.data(), rules.size(), root->second);
+    if (!g) {
+        const std::string why = take_logged_error();
+        throw std::invalid_argument(why.empty() ? "the grammar cannot be compiled" : why);
+    }
+    return g;
+}
+
 std::shared_ptr<const llama_grammar> compile_grammar(const llama_vocab * vocab, const std::string & gbnf) {
     llama_grammar * g = nullptr;
-    take_logged_error();
-    run_deep(GRAMMAR_STACK, [&] {
-        take_logged_error();
-        g = llama_grammar_init_impl(vocab, gbnf.c_str(), "root", false, nullptr, 0, nullptr, 0);
-        if (!g) {
-            const std::string why = take_logged_error();
-            throw std::invalid_argument(why.empty() ? "the grammar cannot be parsed" : why);
-        }
-    });
+    run_deep(GRAMMAR_STACK, [&] { g = parse_grammar(vocab, gbnf); });
     return std::shared_ptr<const llama_grammar>(g, [](const llama_grammar * p) { llama_grammar_free_impl(const_cast<llama_grammar *>(p)); });
+}
+
+// What a compiled grammar holds in memory, roughly.
+static size_t weigh(const llama_grammar & g) {
+    size_t bytes = 0;
+    for (const auto & rule : g.rules) {
+        bytes += sizeof(rule) + 16 + rule.size() * sizeof(llama_grammar_element);
+    }
+    return bytes;
 }
 
 std::shared_ptr<const llama_grammar> grammar_cache::get(const llama_vocab * vocab, const std::string & gbnf) {
@@ -58,9 +89,9 @@ std::shared_ptr<const llama_grammar> grammar_cache::get(const llama_vocab * voca
     if (index.count(gbnf) == 0) {
         order.emplace_front(gbnf, compiled);
         index[gbnf] = order.begin();
-        bytes += gbnf.size();
+        bytes += weigh(*compiled) + gbnf.size();
         while (order.size() > CACHE_ENTRIES || (bytes > CACHE_BYTES && order.size() > 1)) {
-            bytes -= order.back().first.size();
+            bytes -= weigh(*order.back().second) + order.back().first.size();
             index.erase(order.back().first);
             order.pop_back();
         }
