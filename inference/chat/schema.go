@@ -127,11 +127,15 @@ func measure(doc json.RawMessage) (depth, values int, err error) {
 // The keywords that say nothing about a value, and those that a grammar holds an
 // answer to.
 var (
-	annotations = []string{"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly",
-		"$schema", "$id", "$comment", "$defs", "definitions", "format", "discriminator"}
-	enforced = []string{"type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
+	annotations = []string{
+		"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly",
+		"$schema", "$id", "$comment", "$defs", "definitions", "format", "discriminator",
+	}
+	enforced = []string{
+		"type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
 		"enum", "const", "anyOf", "oneOf", "$ref", "pattern", "minLength", "maxLength",
-		"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+		"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+	}
 	numberBounds = []string{"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 )
 

@@ -51,35 +51,61 @@ func TestToolText(t *testing.T) {
 		calls          []inference.ToolCall
 	}{
 		{name: "no call", in: "Just text, 1 < 2.\n", text: "Just text, 1 < 2.\n"},
-		{name: "one call", in: `<tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "weather", `{"city": "Köln"}`)}},
-		{name: "text before, space dropped", in: "Let me see.\n\n<tool_call>\n{\"name\":\"weather\",\"arguments\":{}}\n</tool_call>\n",
-			text: "Let me see.", calls: []inference.ToolCall{call("id1", "weather", `{}`)}},
-		{name: "two calls", in: `<tool_call>{"name":"weather","arguments":{"a":[1,{"b":"}]"}]}}</tool_call> <tool_call>{"name":"time","arguments":{}}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "weather", `{"a":[1,{"b":"}]"}]}`), call("id2", "time", `{}`)}},
-		{name: "tags inside a string", in: `<tool_call>{"name":"weather","arguments":{"a":"</tool_call>\"<tool_call>"}}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "weather", `{"a":"</tool_call>\"<tool_call>"}`)}},
-		{name: "arguments first", in: `<tool_call>{"arguments":{"a":1},"name":"time"}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)}},
-		{name: "arguments as a string", in: `<tool_call>{"name":"time","arguments":"{\"a\":1}"}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)}},
-		{name: "no arguments", in: `<tool_call>{"name":"time"}</tool_call>`,
-			calls: []inference.ToolCall{call("id1", "time", `{}`)}},
-		{name: "no closing tag", in: `<tool_call>{"name":"time","arguments":{"a":1}}`,
-			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)}},
-		{name: "unknown tool", in: `Hm. <tool_call>{"name":"rm","arguments":{}}</tool_call> done`,
-			text: `Hm. <tool_call>{"name":"rm","arguments":{}}</tool_call> done`},
+		{
+			name: "one call", in: `<tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "weather", `{"city": "Köln"}`)},
+		},
+		{
+			name: "text before, space dropped", in: "Let me see.\n\n<tool_call>\n{\"name\":\"weather\",\"arguments\":{}}\n</tool_call>\n",
+			text: "Let me see.", calls: []inference.ToolCall{call("id1", "weather", `{}`)},
+		},
+		{
+			name: "two calls", in: `<tool_call>{"name":"weather","arguments":{"a":[1,{"b":"}]"}]}}</tool_call> <tool_call>{"name":"time","arguments":{}}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "weather", `{"a":[1,{"b":"}]"}]}`), call("id2", "time", `{}`)},
+		},
+		{
+			name: "tags inside a string", in: `<tool_call>{"name":"weather","arguments":{"a":"</tool_call>\"<tool_call>"}}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "weather", `{"a":"</tool_call>\"<tool_call>"}`)},
+		},
+		{
+			name: "arguments first", in: `<tool_call>{"arguments":{"a":1},"name":"time"}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)},
+		},
+		{
+			name: "arguments as a string", in: `<tool_call>{"name":"time","arguments":"{\"a\":1}"}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)},
+		},
+		{
+			name: "no arguments", in: `<tool_call>{"name":"time"}</tool_call>`,
+			calls: []inference.ToolCall{call("id1", "time", `{}`)},
+		},
+		{
+			name: "no closing tag", in: `<tool_call>{"name":"time","arguments":{"a":1}}`,
+			calls: []inference.ToolCall{call("id1", "time", `{"a":1}`)},
+		},
+		{
+			name: "unknown tool", in: `Hm. <tool_call>{"name":"rm","arguments":{}}</tool_call> done`,
+			text: `Hm. <tool_call>{"name":"rm","arguments":{}}</tool_call> done`,
+		},
 		{name: "not JSON", in: `<tool_call>weather("Köln")</tool_call>`, text: `<tool_call>weather("Köln")</tool_call>`},
 		{name: "cut off in the name", in: `<tool_call>{"name": "wea`, text: `<tool_call>{"name": "wea`},
-		{name: "cut off in the arguments", in: `<tool_call>{"name":"time","arguments":{"a":"b`,
-			calls: []inference.ToolCall{call("id1", "time", `{"a":"b`)}},
+		{
+			name: "cut off in the arguments", in: `<tool_call>{"name":"time","arguments":{"a":"b`,
+			calls: []inference.ToolCall{call("id1", "time", `{"a":"b`)},
+		},
 		{name: "cut off in the tag", in: `so <tool_c`, text: `so <tool_c`},
-		{name: "broken off inside the arguments", in: `<tool_call>{"name":"time","arguments":{"a":</tool_call> sorry`,
-			text: " sorry", calls: []inference.ToolCall{call("id1", "time", `{"a":`)}},
-		{name: "more after the call", in: `<tool_call>{"name":"time","arguments":{}}</tool_call> That was it.`,
-			text: " That was it.", calls: []inference.ToolCall{call("id1", "time", `{}`)}},
-		{name: "junk instead of the closing tag", in: `<tool_call>{"name":"time","arguments":{}} oops`,
-			text: "} oops", calls: []inference.ToolCall{call("id1", "time", `{}`)}},
+		{
+			name: "broken off inside the arguments", in: `<tool_call>{"name":"time","arguments":{"a":</tool_call> sorry`,
+			text: " sorry", calls: []inference.ToolCall{call("id1", "time", `{"a":`)},
+		},
+		{
+			name: "more after the call", in: `<tool_call>{"name":"time","arguments":{}}</tool_call> That was it.`,
+			text: " That was it.", calls: []inference.ToolCall{call("id1", "time", `{}`)},
+		},
+		{
+			name: "junk instead of the closing tag", in: `<tool_call>{"name":"time","arguments":{}} oops`,
+			text: "} oops", calls: []inference.ToolCall{call("id1", "time", `{}`)},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for how, parts := range map[string][]string{"whole": {c.in}, "by rune": runes(c.in)} {

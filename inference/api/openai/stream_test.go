@@ -41,7 +41,8 @@ func call(choice, index int, id, name, args string) inference.Event {
 func TestGoldens(t *testing.T) {
 	chat := []inference.Event{
 		{Kind: inference.EventProgress, Progress: inference.Progress{Prefilled: 3, Prompt: 9}},
-		{Kind: inference.EventDelta, Reasoning: "Hm."}, text(0, "Grüß "), text(0, "<dich>\n"), finish(0, inference.FinishStop), used(9, 2, 4),
+		{Kind: inference.EventDelta, Reasoning: "Hm."},
+		text(0, "Grüß "), text(0, "<dich>\n"), finish(0, inference.FinishStop), used(9, 2, 4),
 	}
 	tools := []inference.Event{
 		text(0, "Wait."), call(0, 0, "call_a", "weather", ""), call(0, 0, "", "", `{"city":`), call(0, 0, "", "", `"Bonn"}`),
