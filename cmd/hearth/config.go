@@ -123,9 +123,6 @@ func (c *Config) check() error {
 	if err := c.Server.Check(); err != nil {
 		return config.Under("server", err)
 	}
-	if err := c.checkModels(); err != nil {
-		return err
-	}
 	if err := c.Engine.Placement.check(); err != nil {
 		return config.Under("engine", err)
 	}
@@ -133,6 +130,9 @@ func (c *Config) check() error {
 	if err := c.Engine.Config.Validate(); errors.As(err, &inv) {
 		return config.Invalid("engine."+inv.Field, "%s", inv.Reason)
 	} else if err != nil {
+		return err
+	}
+	if err := c.checkModels(); err != nil {
 		return err
 	}
 	if c.MCP.MaxCalls < 1 || c.MCP.MaxCalls > 4096 {

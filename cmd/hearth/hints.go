@@ -25,11 +25,11 @@ func printHints(w io.Writer, cfg *Config, listeners []net.Listener) {
 	fmt.Fprintf(w, "Python:   OpenAI(base_url=\"%s/v1\", api_key=\"none\"), model \"%s\"\n\n", base, id)
 }
 
-// mcpCurl is a command line that calls the tool chat of the MCP server.
+// mcpCurl is a command line that calls the tool chat of the MCP server. Without
+// a protocol version a call needs no session and no headers of its own.
 func mcpCurl(curl, base string) string {
-	return curl + " " + base + "/mcp -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'" +
-		" -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/call' -H 'Mcp-Name: chat'" +
-		" -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"chat\",\"arguments\":{\"message\":\"Name three rivers.\"}}}'"
+	return curl + " " + base + "/mcp -H 'Content-Type: application/json'" +
+		" -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"chat\",\"arguments\":{\"prompt\":\"Name three rivers.\"}}}'"
 }
 
 func modelIDs(cfg *Config) []string {

@@ -35,7 +35,6 @@ Exit codes:
   hearth check`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		Annotations:   map[string]string{},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			cmd.Root().Annotations[startedKey] = "yes"

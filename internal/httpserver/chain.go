@@ -99,11 +99,13 @@ func recoverer(next http.Handler) http.Handler {
 	})
 }
 
-// limits bounds the body and the time it takes to arrive. Streams may last as
-// long as they like: the deadline ends with the body.
-func limits(maxBody int64, bodyTimeout time.Duration) func(http.Handler) http.Handler {
+// limits bounds the body, the time it takes to arrive, and each write. Streams
+// may last as long as they like: the body's deadline ends with the body, and
+// every write has a new one.
+func limits(maxBody int64, bodyTimeout, writeTimeout time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w = newTimedWriter(w, writeTimeout)
 			if r.ContentLength > maxBody {
 				w.Header().Set("Connection", "close")
 				Refuse(w, http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("the body has %d bytes, at most %d are accepted (server.max_body)", r.ContentLength, maxBody))
@@ -120,6 +122,39 @@ func limits(maxBody int64, bodyTimeout time.Duration) func(http.Handler) http.Ha
 		})
 	}
 }
+
+// timedWriter gives each write a deadline of its own, so that a client that
+// stops reading does not hold a handler for ever.
+type timedWriter struct {
+	http.ResponseWriter
+	rc      *http.ResponseController
+	timeout time.Duration
+}
+
+func newTimedWriter(w http.ResponseWriter, timeout time.Duration) *timedWriter {
+	t := &timedWriter{ResponseWriter: w, rc: http.NewResponseController(w), timeout: timeout}
+	// The connection may still have the deadline of the request before.
+	_ = t.rc.SetWriteDeadline(time.Time{}) // not every writer has deadlines
+	return t
+}
+
+// Write writes under a new deadline.
+func (t *timedWriter) Write(p []byte) (int, error) {
+	_ = t.rc.SetWriteDeadline(time.Now().Add(t.timeout))
+	return t.ResponseWriter.Write(p)
+}
+
+// FlushError flushes under a new deadline; http.ResponseController calls it.
+func (t *timedWriter) FlushError() error {
+	_ = t.rc.SetWriteDeadline(time.Now().Add(t.timeout))
+	return t.rc.Flush()
+}
+
+// Flush is FlushError for those who look for http.Flusher.
+func (t *timedWriter) Flush() { _ = t.FlushError() }
+
+// Unwrap lets an http.ResponseController reach the connection.
+func (t *timedWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // timedBody lifts the read deadline when the body is complete, else the
 // connection would be cut in the middle of a long answer.

@@ -39,7 +39,7 @@ type Server struct {
 func New(cfg Config, o Options) *Server {
 	s := &Server{cfg: cfg, router: chi.NewRouter(), log: o.Log}
 	s.Allow(cfg.AllowedHosts, cfg.AllowedOrigins)
-	s.router.Use(hlog.NewHandler(o.Log), requestID, accessLog(o.Observe), recoverer, s.guard.middleware, limits(int64(cfg.MaxBody), cfg.BodyTimeout))
+	s.router.Use(hlog.NewHandler(o.Log), requestID, accessLog(o.Observe), recoverer, s.guard.middleware, limits(int64(cfg.MaxBody), cfg.BodyTimeout, cfg.WriteTimeout))
 	if o.Identify != nil {
 		s.router.Use(o.Identify)
 	}

@@ -185,6 +185,45 @@ func TestHeadersAreBounded(t *testing.T) {
 	<-r.done
 }
 
+// TestClientThatStopsReading: the handler's write fails instead of waiting for ever.
+func TestClientThatStopsReading(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.WriteTimeout = time.Second
+	s := New(cfg, Options{Log: zerolog.Nop()})
+	failed := make(chan error, 1)
+	s.Router().Get("/flood", func(w http.ResponseWriter, _ *http.Request) {
+		chunk := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				failed <- err
+				return
+			}
+		}
+	})
+	ls, err := Listen(t.Context(), []string{"127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ls, nil) }()
+	conn, err := net.Dial("tcp", ls[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the write ended with %v", err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ls, err := Listen(t.Context(), []string{"unix:" + path})
