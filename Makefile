@@ -42,8 +42,8 @@ test-python: ## the tests with the official Python clients (after make build yar
 	@"$$($(FETCH) venv)" -m pytest -rs tests | tee build/out/test/pytest.log
 
 .PHONY: test-gpu
-test-gpu: build ## smoke tests for a host with an NVIDIA GPU (after make cuda)
-	go test -tags gpu -count=1 -v -run '^TestGPU' ./inference/... ./cuda/...
+test-gpu: build cuda ## smoke tests, on a host with an NVIDIA GPU
+	@go test -tags gpu -count=1 -json -run '^TestGPU' ./... | go run ./internal/testreport
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
@@ -53,6 +53,7 @@ fuzz: ## each fuzz target for FUZZTIME
 lint: ## go vet, staticcheck, gofumpt
 	@echo "== lint"
 	@go vet ./...
+	@go vet -tags gpu ./tests
 	@$(TOOL) staticcheck ./...
 	@unformatted="$$($(TOOL) gofumpt -l .)"; if [ -n "$$unformatted" ]; then \
 		echo "gofumpt would change these files (make format does):"; echo "$$unformatted"; exit 1; fi
