@@ -28,6 +28,7 @@ type meter struct {
 	now      func() time.Time
 	began    time.Time
 	line     time.Time // when the last line was written
+	written  int       // what it said
 	bar      *progressbar.ProgressBar
 }
 
@@ -46,8 +47,8 @@ func (m *meter) set(done, total int) {
 	}
 	percent := min(100*done/total, 100)
 	if !m.terminal {
-		if now.Sub(m.line) >= lineInterval {
-			m.line = now
+		if now.Sub(m.line) >= lineInterval && percent > m.written {
+			m.line, m.written = now, percent
 			fmt.Fprintf(m.w, "%s: %d %%\n", m.what, percent)
 		}
 		return
