@@ -87,9 +87,8 @@ func (s *gbnfScanner) step(i int) (int, error) {
 		if end < 0 {
 			return len(s.text), nil
 		}
-		times := repetitions(s.text[i+1 : i+end])
-		s.expansion += times * max(1, i-s.item)
-		if times > MaxGrammarExpansion || s.expansion > MaxGrammarExpansion {
+		s.expansion += repetitions(s.text[i+1:i+end]) * max(1, i-s.item)
+		if s.expansion > MaxGrammarExpansion {
 			return 0, fmt.Errorf("the grammar's repetitions unfold to more than %d places: lower maxLength, maxItems or the bounds in patterns", MaxGrammarExpansion)
 		}
 		return i + end + 1, nil
@@ -119,21 +118,20 @@ func skipQuoted(text string, i int, end byte) int {
 	return len(text)
 }
 
-// repetitions returns the greatest number in "m", "m," or "m,n".
+// unboundedRepeat is llama.cpp's limit: it takes a greater upper bound for none,
+// and refuses a greater lower one.
+const unboundedRepeat = 2000
+
+// repetitions returns to how many places "m", "m," or "m,n" unfolds.
 func repetitions(bounds string) int {
 	most := 0
 	for part := range strings.SplitSeq(bounds, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
+		n, err := strconv.Atoi(strings.TrimSpace(part))
+		if err == nil && n <= unboundedRepeat {
+			most = max(most, n)
 		}
-		n, err := strconv.Atoi(part)
-		if err != nil || n > MaxGrammarExpansion {
-			return MaxGrammarExpansion + 1
-		}
-		most = max(most, n)
 	}
-	return most
+	return most + 1
 }
 
 // packedGrammar is a grammar as C takes it: texts one after the other.
@@ -187,10 +185,14 @@ func packGrammar(g *inference.Grammar) (packedGrammar, error) {
 
 // SchemaToGrammar turns a JSON Schema into a GBNF grammar that compiles. A schema
 // that is too large, too deep or cannot be expressed is an
-// *inference.InvalidError.
+// *inference.InvalidError. Upper bounds (maxLength, maxItems) above 2000 are not
+// enforced by the grammar.
 func (m *Model) SchemaToGrammar(schema []byte) (string, error) {
 	const field = "json_schema"
 	if err := checkSchema(field, schema); err != nil {
+		return "", err
+	}
+	if err := checkPatterns(field, schema); err != nil {
 		return "", err
 	}
 	cschema := C.CString(string(schema))

@@ -86,6 +86,16 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	return s, nil
 }
 
+// accept advances the sampler over a token that it did not draw; tests script
+// with it.
+func (s *Sampler) accept(token int32) error {
+	var cerr *C.char
+	if C.hearth_sampler_accept(s.h, C.int32_t(token), &cerr) != 0 {
+		return takeError(&cerr)
+	}
+	return nil
+}
+
 // Close frees the sampler.
 func (s *Sampler) Close() error {
 	if !s.close() {

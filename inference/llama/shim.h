@@ -177,6 +177,8 @@ HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sa
                                                const char * text, const int64_t * len, int32_t lazy,
                                                const int32_t * trigger_kind, const int32_t * trigger_token, int32_t n_triggers, char ** err);
 HEARTH_API void         hearth_sampler_free(hearth_sampler * s);
+// Advances the sampler over a token that it did not draw; tests script with it.
+HEARTH_API int32_t      hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err);
 HEARTH_API const char * hearth_sampler_error(const hearth_sampler * s); // of the last failed row
 
 // Draws a token for each row; a row that failed has status -1. Top arrays have

@@ -29,9 +29,7 @@ struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
 
     ~hearth_sampler() {
         llama_sampler_free(draw);
-        if (full) {
-            llama_sampler_free(full);
-        }
+        llama_sampler_free(full);
     }
 
     bool penalizes() const {
@@ -45,6 +43,7 @@ struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
         }
         return sum;
     }
+    void accept(int32_t token);
     void remember(int32_t token);
     void penalize(float * logits) const;
 };
@@ -62,6 +61,16 @@ void hearth_sampler::remember(int32_t token) {
         }
         recent.pop_front();
     }
+}
+
+void hearth_sampler::accept(int32_t token) {
+    if (grammar) {
+        grammar->accept(token);
+    }
+    if (full) {
+        llama_sampler_accept(full, token);
+    }
+    remember(token);
 }
 
 // As llama.cpp's penalties do, but only where there is something to penalize.
@@ -147,6 +156,13 @@ void hearth_sampler_free(hearth_sampler * s) {
 
 const char * hearth_sampler_error(const hearth_sampler * s) {
     return s->error.c_str();
+}
+
+int32_t hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err) {
+    return guard<int32_t>(err, -1, [&] {
+        s->accept(token);
+        return 0;
+    });
 }
 
 // ---- a row --------------------------------------------------------------------
@@ -311,16 +327,10 @@ static llama_token sample_row(hearth_sampler & s, const float * raw, scratch & w
             t = pick_allowed(s, logits, w);
         }
     }
-    if (s.grammar) {
-        s.grammar->accept(t);
-    }
-    if (s.full) {
-        llama_sampler_accept(s.full, t);
-    }
     if (s.p.logprobs) {
         *out.logprob = (float) (raw[t] + s.bias_of(t) - log_sum);
     }
-    s.remember(t);
+    s.accept(t);
     return t;
 }
 

@@ -21,6 +21,9 @@ const (
 	maxApplyBytes = 16 << 20
 	// maxApplyDepth bounds how deep it nests, and the arguments of calls in it.
 	maxApplyDepth = 256
+	// maxAnswerDepth bounds how deep brackets nest in an answer: the parser takes
+	// several kilobytes of stack for each.
+	maxAnswerDepth = 256
 	// maxTemplateBytes bounds a template that replaces the model's.
 	maxTemplateBytes = 1 << 20
 )
@@ -191,7 +194,10 @@ func checkApply(input []byte) error {
 		}
 	}
 	if in.Schema != nil {
-		return checkSchema("response_format", in.Schema)
+		if err := checkSchema("response_format", in.Schema); err != nil {
+			return err
+		}
+		return checkPatterns("response_format", in.Schema)
 	}
 	return nil
 }
@@ -243,6 +249,9 @@ func (p *Parser) Parse(text string, partial bool) ([]byte, error) {
 	if len(text) > MaxTextBytes {
 		return nil, fmt.Errorf("parse answer: %w: it has %d bytes, at most %d are parsed", ErrUnparsed, len(text), MaxTextBytes)
 	}
+	if d := nesting(text); d > maxAnswerDepth {
+		return nil, fmt.Errorf("parse answer: %w: its brackets nest %d deep, at most %d are parsed", ErrUnparsed, d, maxAnswerDepth)
+	}
 	stack := stackFor(len(text))
 	if stack > 0 {
 		deep <- struct{}{}
@@ -255,4 +264,20 @@ func (p *Parser) Parse(text string, partial bool) ([]byte, error) {
 		return nil, fmt.Errorf("parse answer: %w: %w", ErrUnparsed, takeError(&cerr))
 	}
 	return takeBytes(out, n), nil
+}
+
+// nesting returns how many brackets are open at once in text, quoted ones
+// included: it may say too much, never too little.
+func nesting(text string) int {
+	open, most := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[', '{':
+			open++
+			most = max(most, open)
+		case ']', '}':
+			open = max(0, open-1)
+		}
+	}
+	return most
 }
