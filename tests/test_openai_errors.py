@@ -1,11 +1,14 @@
 """What the official openai client sees of a request that cannot be served."""
 
+import contextlib
+import http.client
 import json
 import urllib.error
 import urllib.request
 
 import openai
 import pytest
+from conftest import REQUEST_TIMEOUT
 
 ASK = [{"role": "user", "content": "Hello"}]
 
@@ -98,9 +101,16 @@ def test_bodies_that_are_no_request(server):
 
 
 def test_body_that_is_too_large(server):
-    status, _, text = send(server, json.dumps({"messages": [{"role": "user", "content": "x" * (9 << 20)}]}))
-    assert status == 413
-    assert json.loads(text)["error"]["message"]
+    # Refused by its announced length: a client that waits is told before it sends.
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=REQUEST_TIMEOUT)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", "/v1/chat/completions")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(9 << 20))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert json.loads(answer.read())["error"]["message"]
 
 
 def test_unknown_path_and_method(server):

@@ -30,32 +30,39 @@ def check_weather(call):
 
 
 def test_required(client, model):
-    answer = client.chat.completions.create(model=model, messages=ASK, tools=[WEATHER], tool_choice="required", max_tokens=300, temperature=0)
+    answer = client.chat.completions.create(model=model, messages=ASK, tools=[WEATHER], tool_choice="required", max_tokens=120, temperature=0)
     [choice] = answer.choices
-    assert choice.finish_reason == "tool_calls"
+    # A model of this size may repeat the call until the tokens are used up.
+    assert choice.finish_reason in ("tool_calls", "length")
     assert choice.message.tool_calls
     for call in choice.message.tool_calls:
         check_weather(call)
+    assert len({call.id for call in choice.message.tool_calls}) == len(choice.message.tool_calls)
 
 
 def test_named(client, model):
     answer = client.chat.completions.create(
-        model=model, messages=ASK, tools=[CLOCK, WEATHER], tool_choice={"type": "function", "function": {"name": "get_weather"}}, max_tokens=300, temperature=0
+        model=model, messages=ASK, tools=[CLOCK, WEATHER], tool_choice={"type": "function", "function": {"name": "get_weather"}}, max_tokens=120, temperature=0
     )
-    [call] = answer.choices[0].message.tool_calls
-    check_weather(call)
+    for call in answer.choices[0].message.tool_calls:
+        check_weather(call)
 
 
 def test_one_call_at_a_time(client, model):
     answer = client.chat.completions.create(
         model=model, messages=ASK, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=300, temperature=0
     )
-    assert len(answer.choices[0].message.tool_calls) == 1
+    [choice] = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    [call] = choice.message.tool_calls
+    check_weather(call)
 
 
 def test_streamed_deltas(client, model):
     calls, reasons = {}, []
-    stream = client.chat.completions.create(model=model, messages=ASK, tools=[WEATHER], tool_choice="required", max_tokens=300, temperature=0, stream=True)
+    stream = client.chat.completions.create(
+        model=model, messages=ASK, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=300, temperature=0, stream=True
+    )
     for chunk in stream:
         [choice] = chunk.choices
         reasons.append(choice.finish_reason)
@@ -78,18 +85,26 @@ def test_streamed_deltas(client, model):
 def test_auto_loses_nothing(client, model, stream):
     options = dict(model=model, messages=ASK, tools=[WEATHER, CLOCK], tool_choice="auto", max_tokens=120, temperature=0)
     if stream:
-        with client.chat.completions.stream(**options) as events:
-            for _ in events:
-                pass
-            answer = events.get_final_completion()
+        content, names, arguments, reason = "", {}, {}, None
+        for chunk in client.chat.completions.create(**options, stream=True):
+            [choice] = chunk.choices
+            content += choice.delta.content or ""
+            reason = choice.finish_reason or reason
+            for delta in choice.delta.tool_calls or []:
+                names[delta.index] = names.get(delta.index) or delta.function.name
+                arguments[delta.index] = arguments.get(delta.index, "") + (delta.function.arguments or "")
+        calls = [(names[i], arguments[i]) for i in sorted(names)]
     else:
-        answer = client.chat.completions.create(**options)
-    [choice] = answer.choices
-    assert choice.message.content or choice.message.tool_calls
-    for call in choice.message.tool_calls or []:
-        assert call.function.name in ("get_weather", "get_time")
-        json.loads(call.function.arguments)
-    assert choice.finish_reason in (("tool_calls",) if choice.message.tool_calls else ("stop", "length"))
+        [choice] = client.chat.completions.create(**options).choices
+        content, reason = choice.message.content, choice.finish_reason
+        calls = [(c.function.name, c.function.arguments) for c in choice.message.tool_calls or []]
+    assert content or calls
+    assert reason in ("tool_calls", "stop", "length")
+    assert reason != "tool_calls" or calls
+    for name, text in calls:
+        assert name in ("get_weather", "get_time")
+        if reason != "length":  # which may cut the last call
+            json.loads(text)
 
 
 def test_tools_are_in_the_prompt(client, model):
@@ -112,7 +127,7 @@ def test_result_of_a_tool_comes_back(client, model):
     ).choices[0].message
     result = {"role": "tool", "tool_call_id": asked.tool_calls[0].id, "content": '{"sky": "clear", "degrees": 21}'}
     messages = [*ASK, asked.model_dump(exclude_none=True), result]
-    shorter = client.chat.completions.create(model=model, messages=ASK, tools=[WEATHER], max_tokens=1, temperature=0).usage.prompt_tokens
+    shorter = client.chat.completions.create(model=model, messages=ASK, tools=[WEATHER], tool_choice="none", max_tokens=1).usage.prompt_tokens
     answer = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], tool_choice="none", max_tokens=40, temperature=0)
     assert answer.choices[0].message.content.strip()
     assert answer.usage.prompt_tokens > shorter + 20  # the call and its result are both there
