@@ -10,6 +10,7 @@ import pytest
 from conftest import REQUEST_TIMEOUT
 
 ASK = [{"role": "user", "content": "Name three rivers in Europe and say one thing about each."}]
+BRIEF = [{"role": "user", "content": "Answer with one word: yes or no?"}]
 
 
 def test_models(client, model):
@@ -55,7 +56,7 @@ def test_stream_has_no_usage_unless_asked(client, model):
 
 
 def test_stream_helper(client, model):
-    with client.chat.completions.stream(model=model, messages=ASK, max_tokens=16, temperature=0) as stream:
+    with client.chat.completions.stream(model=model, messages=BRIEF, max_tokens=400, temperature=0) as stream:
         deltas = [event.delta for event in stream if event.type == "content.delta"]
         final = stream.get_final_completion()
     assert "".join(deltas) == final.choices[0].message.content
@@ -64,7 +65,7 @@ def test_stream_helper(client, model):
 def test_max_completion_tokens_and_ends(client, model):
     short = client.chat.completions.create(model=model, messages=ASK, max_completion_tokens=3, temperature=0)
     assert short.usage.completion_tokens == 3
-    done = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Answer with one word: yes or no?"}], max_tokens=400, temperature=0)
+    done = client.chat.completions.create(model=model, messages=BRIEF, max_tokens=400, temperature=0)
     assert done.choices[0].finish_reason == "stop"
 
 
