@@ -10,15 +10,11 @@ import "C"
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 )
 
@@ -109,34 +105,4 @@ func Devices() []Device {
 		devices[i] = Device{Name: d.Name, Description: d.Description, Kind: d.Kind, FreeBytes: d.Free, TotalBytes: d.Total}
 	}
 	return devices
-}
-
-// rpcDialTimeout bounds the look whether an RPC server is there.
-const rpcDialTimeout = 3 * time.Second
-
-// AddRPC adds the devices of a ggml RPC server at host:port. The protocol has no
-// authentication and no protection against a hostile peer: use it on trusted
-// networks only. A server that goes away later ends this process.
-func AddRPC(endpoint string) error {
-	if !initDone.Load() {
-		return fmt.Errorf("add RPC server: %w", ErrNotInitialized)
-	}
-	if _, _, err := net.SplitHostPort(endpoint); err != nil || strings.ContainsRune(endpoint, 0) {
-		return fmt.Errorf("add RPC server %q: the address has to be host:port", endpoint)
-	}
-	// llama.cpp aborts when nobody answers.
-	conn, err := net.DialTimeout("tcp", endpoint, rpcDialTimeout)
-	if err != nil {
-		return fmt.Errorf("add RPC server: %w", err)
-	}
-	if err := conn.Close(); err != nil {
-		return errors.Join(errors.New("add RPC server"), err)
-	}
-	cend := C.CString(endpoint)
-	defer C.free(ptr(cend))
-	var cerr *C.char
-	if C.hearth_add_rpc(cend, &cerr) != 0 {
-		return fmt.Errorf("add RPC server %s: %w", endpoint, takeError(&cerr))
-	}
-	return nil
 }

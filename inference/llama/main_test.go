@@ -15,6 +15,9 @@ import (
 
 // TestMain fails the package if a test left a handle open.
 func TestMain(m *testing.M) {
+	if endpoints := os.Getenv(rpcEnv); endpoints != "" {
+		os.Exit(rpcChild(endpoints))
+	}
 	code := m.Run()
 	if shared.m != nil {
 		if err := shared.m.Close(); err != nil {

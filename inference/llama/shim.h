@@ -48,6 +48,8 @@ HEARTH_API int64_t hearth_live(int32_t kind); // handles of a kind that are not 
 HEARTH_API int32_t hearth_init(const char * lib_dir, hearth_log_fn log, int32_t min_level, char ** err);
 // JSON: [{"name","description","kind","free","total"}]
 HEARTH_API char *  hearth_devices(char ** err);
+// The protocol that RPC servers have to speak: this major, at most this minor version.
+HEARTH_API void    hearth_rpc_version(int32_t * major, int32_t * minor);
 HEARTH_API int32_t hearth_add_rpc(const char * endpoint, char ** err);
 
 // ---- model ------------------------------------------------------------------

@@ -156,6 +156,11 @@ char * hearth_devices(char ** err) {
     });
 }
 
+void hearth_rpc_version(int32_t * major, int32_t * minor) {
+    *major = RPC_PROTO_MAJOR_VERSION;
+    *minor = RPC_PROTO_MINOR_VERSION;
+}
+
 int32_t hearth_add_rpc(const char * endpoint, char ** err) {
     return guard<int32_t>(err, -1, [&] {
         ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
