@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	meterDelay  = time.Second     // what is done sooner shows nothing
-	sparseEvery = 15 * time.Second// least distance of two lines where no terminal is
+	meterDelay  = time.Second      // what is done sooner shows nothing
+	sparseEvery = 15 * time.Second // least distance of two lines where no terminal is
 )
 
 // meter shows how far one piece of work is: one line redrawn in place on a
