@@ -38,7 +38,7 @@ message), one answer is printed and nothing else.
 	cmd.Flags().StringVar(&system, "system", "", "system message")
 	cmd.Flags().BoolVar(&noReasoning, "no-reasoning", false, "ask the model not to think before it answers")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		interactive := len(args) == 0 && isTerminal(cmd.InOrStdin())
+		interactive := len(args) == 0 && isTerminal(cmd.InOrStdin()) && isTerminal(cmd.OutOrStdout())
 		var message string
 		if !interactive {
 			var err error

@@ -27,13 +27,20 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// nativeLibraries returns the folder that a program under test, which lies in a
+// temporary folder, is told to use.
+func nativeLibraries(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("HEARTH_LIB_DIR"); dir != "" {
+		return dir
+	}
+	return filepath.Join(testkit.Root(t), "build", "out", "lib")
+}
+
 // TestScripts runs the real commands with the real model, as testdata/*.txtar say.
 func TestScripts(t *testing.T) {
 	model := testkit.Model(t)
-	lib := filepath.Join(testkit.Root(t), "build", "out", "lib")
-	if dir := os.Getenv("HEARTH_LIB_DIR"); dir != "" {
-		lib = dir
-	}
+	lib := nativeLibraries(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
