@@ -39,13 +39,15 @@ func smooth(v *float64, x float64) {
 	*v += paceWeight * (x - *v)
 }
 
-// chunk is how many prompt tokens fit beside the rows that decode. It at most
-// doubles what was tried before, for costs do not grow in a straight line.
+// chunk is how many prompt tokens fit beside the rows that decode. Where the
+// rows alone take the time there is, prompts get half as much again: those who
+// wait would otherwise pay for a target that cannot be met. It at most doubles
+// what was tried before, for costs do not grow in a straight line.
 func (p *pace) chunk() int {
 	known := 2 * max(p.min, p.most)
 	if p.token <= 0 {
 		return min(known, p.max)
 	}
-	n := (p.target - p.decode) / p.token
+	n := max(p.target-p.decode, p.decode/2) / p.token
 	return int(min(max(n, float64(p.min)), float64(p.max), float64(known)))
 }

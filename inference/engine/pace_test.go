@@ -21,6 +21,7 @@ func TestPace(t *testing.T) {
 		{"a prompt alone", []step{{0, 100, 300 * ms}}, 32},
 		{"decode 30 ms, 3 ms a token", []step{{4, 0, 30 * ms}, {4, 20, 90 * ms}}, 40},
 		{"slow machine", []step{{4, 0, 200 * ms}, {4, 10, 400 * ms}}, 16},
+		{"rows alone exceed the target", []step{{4, 0, 400 * ms}, {4, 50, 800 * ms}}, 25},
 		{"fast machine", []step{{4, 0, 5 * ms}, {4, 10, 5 * ms}, {4, 100, 6 * ms}}, 200},
 		{"a token that costs nothing", []step{{4, 0, 5 * ms}, {4, 300, 4 * ms}}, 500},
 		{"a mixed step cheaper than decode", []step{{4, 0, 30 * ms}, {4, 10, 20 * ms}}, 32},
