@@ -1,24 +1,20 @@
 package main
 
 import (
-	"fmt"
-	"strings"
-
+	"hearth/cuda"
 	"hearth/inference/llama"
 )
 
-// describeGPUs says in one line what models are computed on.
-func describeGPUs() string {
-	var gpus []string
+// describeDevices says in one line what models will be computed on, and why.
+func describeDevices(p *Placement) string {
+	r := cuda.Detect()
 	for _, d := range llama.Devices() {
 		if d.Kind == "gpu" || d.Kind == "igpu" {
-			gpus = append(gpus, fmt.Sprintf("%s (%s, %.1f of %.1f GiB free)", d.Name, d.Description, gib(d.FreeBytes), gib(d.TotalBytes)))
+			r.Usable++
 		}
 	}
-	if len(gpus) == 0 {
-		return "no GPU is usable; the CPU computes"
+	if r.Threads = p.Threads; r.Threads == 0 {
+		r.Threads = defaultThreads()
 	}
-	return "GPUs: " + strings.Join(gpus, ", ")
+	return r.Line()
 }
-
-func gib(bytes int64) float64 { return float64(bytes) / (1 << 30) }

@@ -48,7 +48,6 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HEARTH_MODEL", model)
 			e.Setenv("MODEL", model)
 			e.Setenv("HOME", e.WorkDir)
-			e.Setenv("OMP_NUM_THREADS", "2")
 			e.Values[serversKey{}] = &servers{byName: map[string]*server{}}
 			return nil
 		},
@@ -63,7 +62,7 @@ func TestScripts(t *testing.T) {
 func hearth(ts *testscript.TestScript, ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(firstPath(ts), "hearth"), args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "HEARTH_LIB_DIR", "HEARTH_MODEL", "HEARTH_URL", "HEARTH_CONFIG", "TMPDIR", "GORACE", "XDG_CACHE_HOME", "XDG_STATE_HOME", "OMP_NUM_THREADS"} {
+	for _, name := range []string{"PATH", "HOME", "HEARTH_LIB_DIR", "HEARTH_MODEL", "HEARTH_URL", "HEARTH_CONFIG", "TMPDIR", "GORACE", "XDG_CACHE_HOME", "XDG_STATE_HOME"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

@@ -86,7 +86,7 @@ func runServe(ctx context.Context, cfg Config, file configFile, out, errOut io.W
 		}
 		return err
 	}
-	log.Info().Str("version", version).Msg(describeGPUs())
+	log.Info().Str("version", version).Msg(describeDevices(&cfg.Engine.Placement))
 	printHints(out, &cfg, listeners)
 	watch := watchLoading(serving, errOut, a.models)
 	stopReloads := a.reloadOnHangup(serving, file)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -32,6 +33,12 @@ var chatCommands = []string{"/exit", "/help", "/reset", "/stats", "/system "}
 
 // talk is the conversation on a terminal.
 func (c *conversation) talk(ctx context.Context, where string) error {
+	// Between a prompt and an answer Ctrl-C is a signal for a moment. It should
+	// not end the program there either.
+	stray := make(chan os.Signal, 1)
+	signal.Notify(stray, os.Interrupt)
+	defer signal.Stop(stray)
+
 	line := liner.NewLiner()
 	defer line.Close()
 	line.SetCtrlCAborts(true)
