@@ -22,16 +22,6 @@ func failOnce(err error, chosen func(*inference.Batch) bool) func(*inference.Bat
 	}
 }
 
-// hasSeq reports whether a batch touches a sequence.
-func hasSeq(b *inference.Batch, seq int32) bool {
-	for _, s := range b.Seq {
-		if s == seq {
-			return true
-		}
-	}
-	return false
-}
-
 func TestNoSlotIsSurvived(t *testing.T) {
 	// The backend says that it is full although the ledger has room: once, and
 	// so often that all but one must make way.

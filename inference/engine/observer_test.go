@@ -53,6 +53,7 @@ func (c *counter) Step(rows, prefill int, _ time.Duration) {
 	c.add("rows", rows)
 	c.add("prefill", prefill)
 }
+
 func (c *counter) Cells(used, reserved, cached, total int) {
 	c.set("used", used)
 	c.set("reserved", reserved)

@@ -45,7 +45,8 @@ func TestQueueOrder(t *testing.T) {
 		{"low waits", []string{"a/low", "b/1", "a/2"}, []string{"b/1", "a/2", "a/low"}},
 		{"probe waits longest", []string{"p/probe", "a/low", "b/1"}, []string{"b/1", "a/low", "p/probe"}},
 		{
-			"low has its turn after eight", []string{"a/low", "a/low", "b/0", "b/1", "b/2", "b/3", "b/4", "b/5", "b/6", "b/7", "b/8", "b/9"},
+			"low has its turn after eight",
+			[]string{"a/low", "a/low", "b/0", "b/1", "b/2", "b/3", "b/4", "b/5", "b/6", "b/7", "b/8", "b/9"},
 			[]string{"b/0", "b/1", "b/2", "b/3", "b/4", "b/5", "b/6", "b/7", "a/low", "b/8", "b/9", "a/low"},
 		},
 	} {

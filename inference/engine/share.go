@@ -23,8 +23,10 @@ func (l *loop) copyPrefix(src, dst *sequence, n int) {
 	}
 	l.cells.share(&dst.chain, &src.chain, n)
 	l.change(dst, n, dst.promised, dst.end)
-	src.shared++
 	src.used = l.decoded
+	if src.owner == nil || src.owner.req != dst.owner.req {
+		src.shared++ // another request began alike; a further choice tells nothing
+	}
 }
 
 // cut removes what s holds from position n on; all of it, if the backend cannot

@@ -80,7 +80,8 @@ func wholeText(stops []string, all []byte) (string, bool) {
 
 func checkAssembler(t interface {
 	Fatalf(string, ...any)
-}, stops []string, pieces [][]byte) {
+}, stops []string, pieces [][]byte,
+) {
 	a := newAssembler(stops, true)
 	var got strings.Builder
 	var tokens []int32
