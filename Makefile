@@ -68,7 +68,7 @@ bench: build yardsticks ## measure Hearth beside llama-server: tables, JSON, sam
 
 .PHONY: bench-%
 bench-%: build yardsticks ## one scenario of make bench
-	go run ./internal/benchsuite -scenarios $* $(ARGS)
+	go run ./internal/benchsuite -only $* $(ARGS)
 
 .PHONY: cuda
 cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)

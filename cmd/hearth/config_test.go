@@ -173,3 +173,29 @@ func TestPhysicalCores(t *testing.T) {
 		t.Errorf("%d threads", n)
 	}
 }
+
+// TestPlacementForTheFence holds what an empty list means: any device, and no
+// split. The default file writes both.
+func TestPlacementForTheFence(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		p       Placement
+		layers  int
+		devices []string
+	}{
+		{"nothing said", Placement{GPULayers: llama.AutoLayers}, llama.AutoLayers, nil},
+		{"empty lists", Placement{GPULayers: llama.AutoLayers, Device: []string{}, TensorSplit: []float32{}}, llama.AutoLayers, nil},
+		{"a split leaves nothing to fit", Placement{GPULayers: llama.AutoLayers, TensorSplit: []float32{3, 1}}, llama.AllLayers, nil},
+		{"a number stays", Placement{GPULayers: 7, TensorSplit: []float32{3, 1}}, 7, nil},
+		{"a device", Placement{GPULayers: 0, Device: []string{"CUDA1"}}, 0, []string{"CUDA1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.p.layers(); got != c.layers {
+				t.Errorf("%d layers, want %d", got, c.layers)
+			}
+			if d := cmp.Diff(c.devices, c.p.devices()); d != "" {
+				t.Error("devices -want +got", d)
+			}
+		})
+	}
+}

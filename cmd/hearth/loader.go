@@ -97,7 +97,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	}()
 	options := p.context(l.cfg.Engine.Sequences)
 	if s.model, err = llama.Load(m.Path, llama.ModelOptions{
-		GPULayers: int(p.GPULayers), Devices: p.Device, TensorSplit: p.TensorSplit,
+		GPULayers: p.layers(), Devices: p.devices(), TensorSplit: p.TensorSplit,
 		SplitMode: splitModes[p.SplitMode], Mmap: p.Mmap, Mlock: p.Mlock, Fit: &options,
 	}, func(done float32) bool { progress(done); return ctx.Err() == nil }); err != nil {
 		return nil, err

@@ -45,6 +45,23 @@ func defaultPlacement() Placement {
 	}
 }
 
+// layers is GPULayers for the fence: where the shares of the devices are given
+// there is nothing left to fit, so auto means all.
+func (p *Placement) layers() int {
+	if p.GPULayers == llama.AutoLayers && len(p.TensorSplit) > 0 {
+		return llama.AllLayers
+	}
+	return int(p.GPULayers)
+}
+
+// devices are those that may be used; nil, also for an empty list: any.
+func (p *Placement) devices() []string {
+	if len(p.Device) == 0 {
+		return nil
+	}
+	return p.Device
+}
+
 var splitModes = map[string]llama.SplitMode{"layer": llama.SplitLayer, "none": llama.SplitNone, "row": llama.SplitRow}
 
 func (p *Placement) check() error {

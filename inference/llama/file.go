@@ -39,7 +39,7 @@ func (o *ModelOptions) check() error {
 	if len(o.TensorSplit) > 0 && sum == 0 {
 		return errors.New("at least one share of the tensor split must be above 0")
 	}
-	if o.TensorSplit != nil && o.GPULayers == AutoLayers {
+	if len(o.TensorSplit) > 0 && o.GPULayers == AutoLayers {
 		return errors.New("a tensor split and automatic GPU layers exclude each other: give the number of layers, or leave the split out")
 	}
 	if o.Fit != nil {
