@@ -87,7 +87,7 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 	client := loadgen.NewHTTPClient()
 	target := loadgen.Target{URL: f.url, Model: f.model}
 	if err := target.Discover(ctx, client); err != nil {
-		return fmt.Errorf("bench: %w (is a server running at %s? start one with hearth serve, or name it with --url)", err, f.url)
+		return unreachableError(fmt.Errorf("bench: %w (is a server running at %s? start one with hearth serve, or name it with --url)", err, f.url))
 	}
 	fmt.Fprintf(status, "%s (%s) on %s, model %s, seed %d\n", scenario.Name, scenario.Title, target.URL, target.Model, f.seed)
 

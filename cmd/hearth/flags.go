@@ -150,15 +150,6 @@ func defaultModel() (string, error) {
 	return path, nil
 }
 
-// configured reads the configuration and puts the flags over it.
-func (f *loadFlags) configured(cmd *cobra.Command) (Config, error) {
-	cfg, _, err := loadConfig(configFlag(cmd))
-	if err != nil {
-		return cfg, err
-	}
-	return cfg, f.apply(cmd, &cfg)
-}
-
 // checkFiles refuses model files that cannot be loaded, before anything starts.
 func checkFiles(cfg *Config) error {
 	for i := range cfg.Models {

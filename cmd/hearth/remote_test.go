@@ -214,7 +214,7 @@ func TestBrokenServers(t *testing.T) {
 		"stream breaks off": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {\"choices\":[]}\n\n") },
 		"not JSON":          func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {oops\n\n") },
 		"cut":               func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
-		"a proxy's page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", 502) },
+		"a proxy's page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(handler)
