@@ -307,8 +307,11 @@ func TestChatRefuses(t *testing.T) {
 			r.Tools = []inference.Tool{{Name: "a", Parameters: json.RawMessage(`[]`)}}
 		}, "tools[0].function.parameters", "object"},
 		"bad tool": {func(r *inference.ChatRequest) {
-			r.Tools = []inference.Tool{{Name: "a", Parameters: json.RawMessage(`{"enum":["impossible"]}`)}}
+			r.Tools = []inference.Tool{{Name: "a", Strict: true, Parameters: json.RawMessage(`{"enum":["impossible"]}`)}}
 		}, "tools", `"a"`},
+		"long string": {func(r *inference.ChatRequest) {
+			r.Format = inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"string","maxLength":2001}`)}
+		}, "response_format.json_schema.schema", "2000"},
 		"strict tool": {func(r *inference.ChatRequest) {
 			r.Tools = []inference.Tool{{Name: "a", Strict: true, Parameters: json.RawMessage(`{"type":"object","minProperties":1}`)}}
 		}, "tools[0].function.parameters", "minProperties"},
@@ -384,5 +387,28 @@ func TestNoChatTemplate(t *testing.T) {
 	}
 	if _, err := m.Chat(t.Context(), ask(nil)); !errors.Is(err, inference.ErrUnsupported) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestChatToolBeyondGrammar holds that a schema which no grammar can say costs
+// its own tool the enforcement, and not the others theirs.
+func TestChatToolBeyondGrammar(t *testing.T) {
+	e := &fakeEngine{}
+	m := newFake(t, &fakeModel{}, e)
+	s, err := m.Chat(t.Context(), ask(func(r *inference.ChatRequest) {
+		r.Tools = []inference.Tool{weather(), {Name: "a", Parameters: json.RawMessage(`{"enum":["impossible"]}`)}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if e.got.Grammar == nil {
+		t.Fatal("no grammar")
+	}
+	got := strings.ReplaceAll(e.got.Grammar.GBNF, `\"`, `"`) // as the fake quotes it
+	for _, want := range []string{`"arguments":{"type":"object"}`, string(weather().Parameters)} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in the grammar\n%s", want, got)
+		}
 	}
 }

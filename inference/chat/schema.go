@@ -137,7 +137,11 @@ var (
 		"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 	}
 	numberBounds = []string{"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+	lengthBounds = []string{"minLength", "maxLength", "minItems", "maxItems"}
 )
+
+// maxRepeat is the largest repetition that the grammar compiler holds to.
+const maxRepeat = 2000
 
 // enforceable reports the first part of a schema that generation would ignore.
 func enforceable(at string, s map[string]any) error {
@@ -157,6 +161,11 @@ func enforceable(at string, s map[string]any) error {
 			if _, ok := s[k]; ok {
 				return inference.Invalid(at, "%q can be enforced for integers only: leave it out and check it afterwards", k)
 			}
+		}
+	}
+	for _, k := range lengthBounds {
+		if n, ok := s[k].(float64); ok && n > maxRepeat {
+			return inference.Invalid(at, "%s can be enforced up to %d, got %g: lower it, or leave it out and check it afterwards", k, maxRepeat, n)
 		}
 	}
 	if p, ok := s["pattern"].(string); ok {

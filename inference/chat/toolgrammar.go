@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"hearth/inference"
@@ -17,6 +18,9 @@ func fits(tools []inference.Tool) bool {
 	return err == nil && len(schema) <= inference.MaxSchemaBytes && depth <= inference.MaxSchemaDepth && values <= inference.MaxSchemaNodes
 }
 
+// anyObject is the schema of arguments of which a grammar holds only the form.
+var anyObject = json.RawMessage(`{"type":"object"}`)
+
 // reduce leaves the tools' schemas out of a grammar that would be too large: the
 // arguments may be any object. Names and the form of calls stay enforced, and the
 // prompt is not touched. A strict tool's schema cannot be left out.
@@ -26,7 +30,7 @@ func reduce(tools []inference.Tool) ([]inference.Tool, error) {
 		if tools[i].Strict {
 			return nil, inference.Invalid("tools", "the parameters of all tools together are too large to be enforced, as strict asks for %q: offer fewer tools, or leave strict out", tools[i].Name)
 		}
-		out[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: json.RawMessage(`{"type":"object"}`)}
+		out[i] = inference.Tool{Name: tools[i].Name, Description: tools[i].Description, Parameters: anyObject}
 	}
 	return out, nil
 }
@@ -87,11 +91,19 @@ func (m *Model) callObject(tools []inference.Tool) (string, error) {
 		if err == nil {
 			return renameRoot(gbnf), nil
 		}
-		// Is it one of them, or all of them together?
-		for i := range tools {
-			if _, err := m.lm.SchemaToGrammar(parameters(&tools[i])); err != nil {
+		// Is it one of them, or all of them together? What no grammar can say of
+		// one tool is left to whoever runs it, unless strict promises it.
+		offered := slices.Clone(tools)
+		for i := range offered {
+			if _, err := m.lm.SchemaToGrammar(parameters(&tools[i])); err == nil {
+				continue
+			} else if tools[i].Strict {
 				return "", schemaError("tools", fmt.Sprintf("the parameters of %q: ", tools[i].Name), err)
 			}
+			offered[i].Parameters = anyObject
+		}
+		if gbnf, err = m.lm.SchemaToGrammar(callSchema(offered)); err == nil {
+			return renameRoot(gbnf), nil
 		}
 	}
 	reduced, err := reduce(tools)

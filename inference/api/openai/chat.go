@@ -40,7 +40,7 @@ func (a *API) chatCompletions(w http.ResponseWriter, r *http.Request) {
 	head := chatHead{ID: a.id("chatcmpl-"), Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info)}
 	if send.on {
 		head.Object = "chat.completion.chunk"
-		a.stream(w, r, s, &chatChunker{head: head, usage: send.usage, logprobs: req.Logprobs, started: make([]bool, req.N)})
+		a.stream(w, r, s, &chatChunker{head: head, usage: send.usage, progress: send.progress, logprobs: req.Logprobs, started: make([]bool, req.N)})
 		return
 	}
 	head.Object = "chat.completion"
@@ -65,7 +65,8 @@ type chatChunk struct {
 	chatHead
 	Choices []chatDelta `json:"choices"`
 	// Usage is absent, null, or, in the last chunk, there.
-	Usage **usage `json:"usage,omitempty"`
+	Usage    **usage         `json:"usage,omitempty"`
+	Progress *promptProgress `json:"prompt_progress,omitempty"`
 }
 
 type chatDelta struct {
@@ -86,12 +87,18 @@ type delta struct {
 type chatChunker struct {
 	head     chatHead
 	usage    bool
+	progress bool
 	logprobs bool
 	started  []bool // choices whose role was sent
 }
 
 func (c *chatChunker) chunks(out func(any) error, ev *inference.Event) error {
 	switch ev.Kind {
+	case inference.EventProgress:
+		if !c.progress {
+			return nil
+		}
+		return out(chatChunk{chatHead: c.head, Choices: []chatDelta{}, Progress: wireProgress(ev.Progress)})
 	case inference.EventDelta:
 		return c.delta(out, ev)
 	case inference.EventFinish:

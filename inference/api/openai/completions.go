@@ -41,7 +41,7 @@ func (a *API) completions(w http.ResponseWriter, r *http.Request) {
 	}
 	head := chatHead{ID: a.id("cmpl-"), Object: "text_completion", Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info)}
 	if send.on {
-		a.stream(w, r, s, &textChunker{head: head, usage: send.usage, logprobs: req.Logprobs, offset: make([]int, req.N)})
+		a.stream(w, r, s, &textChunker{head: head, usage: send.usage, progress: send.progress, logprobs: req.Logprobs, offset: make([]int, req.N)})
 		return
 	}
 	out, err := collectText(r.Context(), s, head, req)
@@ -126,6 +126,8 @@ type textChunk struct {
 	chatHead
 	Choices []textChoice `json:"choices"`
 	Usage   **usage      `json:"usage,omitempty"`
+	// Progress is set in a chunk of its own.
+	Progress *promptProgress `json:"prompt_progress,omitempty"`
 }
 
 type textChoice struct {
@@ -139,6 +141,7 @@ type textChoice struct {
 type textChunker struct {
 	head     chatHead
 	usage    bool
+	progress bool
 	logprobs bool
 	offset   []int
 }
@@ -164,6 +167,11 @@ func (c *textChunker) chunks(out func(any) error, ev *inference.Event) error {
 			return nil
 		}
 		*chunk.Usage = wireUsage(&ev.Usage)
+	case inference.EventProgress:
+		if !c.progress {
+			return nil
+		}
+		chunk.Progress = wireProgress(ev.Progress)
 	default:
 		return nil
 	}

@@ -165,11 +165,15 @@ func readStop(f *fields) []string {
 type streaming struct {
 	on    bool
 	usage bool // a last chunk with the usage
+	// progress: chunks that say how much of a long prompt is computed, as
+	// llama-server has them.
+	progress bool
 }
 
 func readStreaming(f *fields) streaming {
 	var s streaming
 	f.boolean("stream", &s.on)
+	f.boolean("return_progress", &s.progress)
 	if o, ok := f.object("stream_options"); ok {
 		o.boolean("include_usage", &s.usage)
 		if err := o.err(); err != nil {

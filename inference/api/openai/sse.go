@@ -140,19 +140,26 @@ func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c ch
 }
 
 // next waits for an event, and keeps the connection alive meanwhile.
+// Progress of the prompt writes nothing, so it does not put a ping off.
 func (a *API) next(ctx context.Context, e *eventWriter, s inference.Stream) (inference.Event, error) {
+	due := time.Now().Add(a.cfg.PingInterval)
 	for {
-		wait, cancel := context.WithTimeoutCause(ctx, a.cfg.PingInterval, errPing)
+		wait, cancel := context.WithDeadlineCause(ctx, due, errPing)
 		ev, err := s.Next(wait)
 		cause := context.Cause(wait)
 		cancel()
-		if err == nil || !errors.Is(cause, errPing) || !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil && ev.Kind == inference.EventProgress {
+			if time.Now().Before(due) {
+				continue
+			}
+		} else if err == nil || !errors.Is(cause, errPing) || !errors.Is(err, context.DeadlineExceeded) {
 			return ev, err
 		}
 		e.buf.WriteString(": ping\n\n")
 		if err := clientError(e.flush()); err != nil {
 			return ev, err
 		}
+		due = time.Now().Add(a.cfg.PingInterval)
 	}
 }
 

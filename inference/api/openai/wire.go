@@ -115,3 +115,13 @@ func (l *textLogprobs) add(in []inference.TokenLogprob, offset int) int {
 func newTextLogprobs() *textLogprobs {
 	return &textLogprobs{Tokens: []string{}, TokenLogprobs: []float32{}, TopLogprobs: []map[string]float32{}, TextOffset: []int{}}
 }
+
+// promptProgress is how much of the prompt is computed, in a chunk of its own.
+type promptProgress struct {
+	Total     int `json:"total"`
+	Processed int `json:"processed"` // shared tokens included
+}
+
+func wireProgress(p inference.Progress) *promptProgress {
+	return &promptProgress{Total: p.Prompt, Processed: p.Prefilled}
+}
