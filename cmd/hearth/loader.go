@@ -122,9 +122,6 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	info := s.model.Info()
 	info.ID = m.id()
 	info.Context = s.engine.Stats().Context
-	if info.TrainContext > 0 {
-		info.Context = min(info.Context, info.TrainContext)
-	}
 	info.PrefixSharing = s.context.Traits().Share && !l.cfg.Engine.Prefix.Off
 	info.ChatTemplate = info.ChatTemplate || template != ""
 	if s.Model, err = chat.New(chat.Config{Info: info}, s.engine, language{s.model, s.templates}); err != nil {

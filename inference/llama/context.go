@@ -130,7 +130,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		m.users.add(&m.users.contexts, 1)
 		c.traits = inference.Traits{
 			Cells: int(t.cells), Sequences: int(t.sequences), Holders: int(t.holders),
-			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: int(t.context),
+			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
 		}
 		return nil
@@ -139,6 +139,15 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		return nil, fmt.Errorf("create context of %d cells for %d sequences: %w", o.Cells, o.Sequences, err)
 	}
 	return c, nil
+}
+
+// window is the most positions of one sequence: a model is of no use beyond what
+// it was trained for, however many cells there are for all.
+func window(cells, train int) int {
+	if train > 0 {
+		return min(cells, train)
+	}
+	return cells
 }
 
 // Close frees the context. No other call may be running.
