@@ -72,6 +72,7 @@ var sameOptions = cmp.Options{
 func TestChatThroughAServer(t *testing.T) {
 	seed := uint32(7)
 	m := &fakeModel{events: []inference.Event{
+		{Kind: inference.EventProgress, Progress: inference.Progress{Prefilled: 4, Prompt: 9}},
 		{Kind: inference.EventDelta, Reasoning: "hm"},
 		{Kind: inference.EventDelta, Content: "Hello \"world\"\n"},
 		{Kind: inference.EventDelta, ToolCall: &inference.ToolCallDelta{ID: "c1", Name: "f"}},
@@ -118,6 +119,7 @@ func TestChatThroughAServer(t *testing.T) {
 
 func TestCompletionThroughAServer(t *testing.T) {
 	m := &fakeModel{events: []inference.Event{
+		{Kind: inference.EventProgress, Progress: inference.Progress{Prefilled: 9, Prompt: 9}},
 		{Kind: inference.EventDelta, Choice: 1, Content: "b"},
 		{Kind: inference.EventDelta, Content: "a"},
 		{Kind: inference.EventFinish, Choice: 1, Finish: inference.FinishLength},
@@ -214,7 +216,9 @@ func TestBrokenServers(t *testing.T) {
 		"stream breaks off": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {\"choices\":[]}\n\n") },
 		"not JSON":          func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "data: {oops\n\n") },
 		"cut":               func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
-		"a proxy's page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway) },
+		"a proxy's page": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<h1>Bad Gateway</h1>", http.StatusBadGateway)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(handler)

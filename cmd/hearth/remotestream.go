@@ -28,7 +28,7 @@ func (m *remoteModel) Complete(ctx context.Context, r *inference.CompletionReque
 }
 
 func (m *remoteModel) stream(ctx context.Context, path string, body map[string]any, o *inference.Options) (inference.Stream, error) {
-	body["stream"] = true
+	body["stream"], body["return_progress"] = true, true
 	body["stream_options"] = map[string]any{"include_usage": true}
 	var cancel context.CancelFunc
 	if o.Deadline.IsZero() {

@@ -136,6 +136,10 @@ type wireChunk struct {
 		} `json:"delta"`
 		Finish *inference.FinishReason `json:"finish_reason"`
 	} `json:"choices"`
+	Progress *struct {
+		Total     int `json:"total"`
+		Processed int `json:"processed"`
+	} `json:"prompt_progress"`
 	Usage *struct {
 		Prompt     int `json:"prompt_tokens"`
 		Completion int `json:"completion_tokens"`
@@ -163,6 +167,9 @@ func (c *wireChunk) events() []inference.Event {
 		if choice.Finish != nil {
 			all = append(all, inference.Event{Kind: inference.EventFinish, Choice: choice.Index, Finish: *choice.Finish})
 		}
+	}
+	if p := c.Progress; p != nil {
+		all = append(all, inference.Event{Kind: inference.EventProgress, Progress: inference.Progress{Prefilled: p.Processed, Prompt: p.Total}})
 	}
 	if c.Usage != nil {
 		all = append(all, inference.Event{Kind: inference.EventUsage, Usage: inference.Usage{

@@ -92,6 +92,8 @@ type chatChunker struct {
 	started  []bool // choices whose role was sent
 }
 
+func (c *chatChunker) showsProgress() bool { return c.progress }
+
 func (c *chatChunker) chunks(out func(any) error, ev *inference.Event) error {
 	switch ev.Kind {
 	case inference.EventProgress:

@@ -146,6 +146,8 @@ type textChunker struct {
 	offset   []int
 }
 
+func (c *textChunker) showsProgress() bool { return c.progress }
+
 func (c *textChunker) chunks(out func(any) error, ev *inference.Event) error {
 	chunk := textChunk{chatHead: c.head, Choices: []textChoice{}}
 	if c.usage {

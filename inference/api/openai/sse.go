@@ -78,6 +78,8 @@ func (e *eventWriter) done() { _ = e.rc.SetWriteDeadline(time.Time{}) }
 type chunker interface {
 	// chunks adds to out what ev means; nothing, if it has no place.
 	chunks(out func(any) error, ev *inference.Event) error
+	// showsProgress says whether chunks makes something of progress.
+	showsProgress() bool
 }
 
 // errClient marks a failure to write: the client is gone or too slow.
@@ -110,7 +112,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, s inference.Stream,
 // pump writes events until the last; nil: all is written.
 func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c chunker) error {
 	for {
-		ev, err := a.next(ctx, e, s)
+		ev, err := a.next(ctx, e, s, c.showsProgress())
 		for err == nil {
 			if err := c.chunks(e.data, &ev); err != nil {
 				return err
@@ -140,15 +142,16 @@ func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c ch
 }
 
 // next waits for an event, and keeps the connection alive meanwhile.
-// Progress of the prompt writes nothing, so it does not put a ping off.
-func (a *API) next(ctx context.Context, e *eventWriter, s inference.Stream) (inference.Event, error) {
+// Progress of the prompt that is not shown writes nothing, so it does not put a
+// ping off.
+func (a *API) next(ctx context.Context, e *eventWriter, s inference.Stream, shown bool) (inference.Event, error) {
 	due := time.Now().Add(a.cfg.PingInterval)
 	for {
 		wait, cancel := context.WithDeadlineCause(ctx, due, errPing)
 		ev, err := s.Next(wait)
 		cause := context.Cause(wait)
 		cancel()
-		if err == nil && ev.Kind == inference.EventProgress {
+		if err == nil && ev.Kind == inference.EventProgress && !shown {
 			if time.Now().Before(due) {
 				continue
 			}
