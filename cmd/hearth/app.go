@@ -43,6 +43,9 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 		return nil, configError(err)
 	}
 	load := &loader{cfg: &a.cfg, log: log, metrics: a.metrics, health: a.health}
+	for _, id := range modelIDs(&cfg) {
+		a.metrics.ModelReady(id, false)
+	}
 	if a.models, err = residency.New(ctx, load.specs(), func(s inference.ModelStatus) {
 		a.metrics.ModelReady(s.Info.ID, s.State == inference.ModelReady)
 		logModel(log, s)

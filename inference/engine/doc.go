@@ -34,8 +34,9 @@
 //     cache fails nobody. What is kept of finished requests is dropped whenever
 //     a promise needs its cells.
 //   - Only a request without MaxTokens can be preempted, because only its
-//     promise grows while it runs. It resumes by recomputing; its client sees a
-//     pause.
+//     promise grows while it runs (or, where the backend has less room than the
+//     ledger says, the youngest of all rather than failing it). It resumes by
+//     recomputing; its client sees a pause.
 //   - A shared cell has the same token at the same position for all who hold it,
 //     and is never moved. The last token of a prompt is always computed.
 //   - A prefix is found only by requests of the tenant that computed it.
