@@ -12,8 +12,8 @@ import (
 
 const capital = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
 
-// story is a long prompt: of several hundred tokens.
-var story = strings.Repeat("Once upon a time there was a small lighthouse on a rock far out at sea. ", 24)
+// story is a prompt of more than a hundred tokens.
+var story = strings.Repeat("Once upon a time there was a small lighthouse on a rock far out at sea. ", 8)
 
 func TestGreedyIsRepeatable(t *testing.T) {
 	m := sharedModel(t)
@@ -189,7 +189,7 @@ func TestDecodeCodes(t *testing.T) {
 func TestSharedPrefixGivesTheSameTokens(t *testing.T) {
 	m := sharedModel(t)
 	prefix := tokenize(t, m, story)
-	tails := []string{"\nThe keeper said:", "\nOne stormy night", "\nQuestion: where was it? Answer:"}
+	tails := []string{"\nThe keeper said:", "\nQuestion: where was it? Answer:"}
 	for name, o := range map[string]ContextOptions{
 		"unified": {Cells: 4096, Sequences: 3, Unified: true},
 		"split":   {Cells: 6144, Sequences: 3},
@@ -200,7 +200,7 @@ func TestSharedPrefixGivesTheSameTokens(t *testing.T) {
 			if !c.Traits().Share {
 				t.Fatal("it does not share")
 			}
-			const n = 24
+			const n = 12
 			want := make([][]int32, len(tails))
 			for i, tail := range tails {
 				// computed in the same two pieces, so that only the copy differs

@@ -87,7 +87,11 @@ func (s *gbnfScanner) step(i int) (int, error) {
 		if end < 0 {
 			return len(s.text), nil
 		}
-		s.expansion += repetitions(s.text[i+1:i+end]) * max(1, i-s.item)
+		times, err := repetitions(s.text[i+1 : i+end])
+		if err != nil {
+			return 0, err
+		}
+		s.expansion += min(times, MaxGrammarExpansion) * max(1, i-s.item)
 		if s.expansion > MaxGrammarExpansion {
 			return 0, fmt.Errorf("the grammar's repetitions unfold to more than %d places: lower maxLength, maxItems or the bounds in patterns", MaxGrammarExpansion)
 		}
@@ -122,16 +126,28 @@ func skipQuoted(text string, i int, end byte) int {
 // and refuses a greater lower one.
 const unboundedRepeat = 2000
 
-// repetitions returns to how many places "m", "m," or "m,n" unfolds.
-func repetitions(bounds string) int {
-	most := 0
-	for part := range strings.SplitSeq(bounds, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(part))
-		if err == nil && n <= unboundedRepeat {
-			most = max(most, n)
+// repetitions returns to how many places "m", "m," or "m,n" unfolds. An upper
+// bound below the lower one makes llama.cpp count down past zero, and on for
+// ever.
+func repetitions(bounds string) (int, error) {
+	lower, upper, ranged := strings.Cut(bounds, ",")
+	least, err := strconv.ParseUint(strings.TrimSpace(lower), 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("the repetition {%.20s} is not possible", bounds)
+	}
+	most := least
+	if upper = strings.TrimSpace(upper); ranged && upper != "" {
+		if most, err = strconv.ParseUint(upper, 10, 31); err != nil {
+			return 0, fmt.Errorf("the repetition {%.20s} is not possible", bounds)
+		}
+		if most < least {
+			return 0, fmt.Errorf("the repetition {%.20s} ends before it begins", bounds)
+		}
+		if most > unboundedRepeat {
+			most = least
 		}
 	}
-	return most + 1
+	return int(most) + 1, nil
 }
 
 // packedGrammar is a grammar as C takes it: texts one after the other.
@@ -192,7 +208,7 @@ func (m *Model) SchemaToGrammar(schema []byte) (string, error) {
 	if err := checkSchema(field, schema); err != nil {
 		return "", err
 	}
-	if err := checkPatterns(field, schema); err != nil {
+	if err := checkFeasible(field, schema); err != nil {
 		return "", err
 	}
 	cschema := C.CString(string(schema))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"hearth/inference"
@@ -32,9 +33,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// logged counts the messages of llama.cpp.
+var logged atomic.Int64
+
 func initBackends(t testing.TB) {
 	t.Helper()
-	if err := Init(testkit.LibDir(t), nil); err != nil {
+	err := Init(testkit.LibDir(t), func(level int, msg string) {
+		if level < LogInfo || level > LogError || msg == "" {
+			fmt.Fprintf(os.Stderr, "FAIL: logged %q at level %d\n", msg, level)
+		}
+		logged.Add(1)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -105,6 +105,9 @@ func TestLoadReportsProgressAndStops(t *testing.T) {
 
 func TestModelDescribesItself(t *testing.T) {
 	m := sharedModel(t)
+	if logged.Load() == 0 {
+		t.Error("loading a model logged nothing")
+	}
 	info := m.Info()
 	if info.Architecture != "llama" || info.Vocabulary != 49152 || info.TrainContext != 8192 || !info.ChatTemplate ||
 		info.Params < 130e6 || info.FileBytes != 98362432 || info.GPULayers != 0 || m.Layers() != 30 || info.Quantization == "" {

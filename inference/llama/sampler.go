@@ -22,7 +22,9 @@ type Sampler struct {
 	top int // places for likeliest tokens
 	// logprobs tells whether probabilities were asked for.
 	logprobs bool
-	// call is the number of the Sample call that used it last.
+	// by and call are the context and the number of the Sample call that used it
+	// last.
+	by   *Context
 	call uint64
 }
 
@@ -140,7 +142,7 @@ func (c *Context) checkRow(r *inference.SampleRow) (*Sampler, error) {
 		return nil, fmt.Errorf("%w: its sampler belongs to another model", errRow)
 	case s.closed.Load():
 		return nil, fmt.Errorf("%w: its sampler is closed", errRow)
-	case s.call == c.draw.call:
+	case s.by == c && s.call == c.draw.call:
 		return nil, fmt.Errorf("%w: its sampler is used by another row of the same step", errRow)
 	case r.Index < 0 || r.Index >= len(c.rows) || c.rows[r.Index] == 0:
 		return nil, fmt.Errorf("%w: token %d of the last batch has no output", errRow, r.Index)
@@ -166,7 +168,7 @@ func (c *Context) Sample(rows []inference.SampleRow, out []inference.Sampled) er
 			out[i].Err = err
 			continue
 		}
-		s.call = a.call
+		s.by, s.call = c, a.call
 		a.row, a.index, a.handle = append(a.row, int32(i)), append(a.index, int32(rows[i].Index)), append(a.handle, s.h)
 	}
 	n := len(a.row)

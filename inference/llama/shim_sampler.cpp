@@ -167,10 +167,18 @@ int32_t hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err) {
 
 // ---- a row --------------------------------------------------------------------
 
+// All tokens as candidates. A logit that is not a number, as a broken model or
+// backend may give, would break the order that sorting relies on.
 static void materialize(const float * logits, int32_t n, std::vector<llama_token_data> & out) {
     out.resize(n);
+    bool any = false;
     for (int32_t i = 0; i < n; i++) {
-        out[i] = { i, logits[i], 0.0f };
+        const float l = logits[i] == logits[i] ? logits[i] : -INFINITY;
+        out[i]        = { i, l, 0.0f };
+        any |= l > -INFINITY;
+    }
+    if (!any) {
+        throw std::runtime_error("no token has a probability");
     }
 }
 

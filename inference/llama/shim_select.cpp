@@ -25,15 +25,13 @@ static constexpr int32_t BLOCK = 4 * LANES;
 HEARTH_VECTOR static float greatest(const float * x, int32_t n) {
     float   best = -INFINITY;
     int32_t i    = 0;
-    if (n >= LANES) {
-        lanes m = *(const lanes *) x;
-        for (i = LANES; i + LANES <= n; i += LANES) {
-            const lanes v = *(const lanes *) (x + i);
-            m             = v > m ? v : m;
-        }
-        for (int32_t j = 0; j < LANES; j++) {
-            best = m[j] > best ? m[j] : best;
-        }
+    lanes   m    = lanes{} - INFINITY;
+    for (; i + LANES <= n; i += LANES) {
+        const lanes v = *(const lanes *) (x + i);
+        m             = v > m ? v : m; // what is not a number is never greater
+    }
+    for (int32_t j = 0; j < LANES; j++) {
+        best = m[j] > best ? m[j] : best;
     }
     for (; i < n; i++) {
         best = x[i] > best ? x[i] : best;

@@ -197,7 +197,7 @@ func checkApply(input []byte) error {
 		if err := checkSchema("response_format", in.Schema); err != nil {
 			return err
 		}
-		return checkPatterns("response_format", in.Schema)
+		return checkFeasible("response_format", in.Schema)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"unicode/utf8"
 	"unsafe"
 
 	"hearth/inference"
@@ -93,11 +94,13 @@ func (m *Model) EndOfGeneration(token int32) bool {
 	return token >= 0 && int(token) < len(m.vocab.flags) && m.vocab.flags[token]&C.HEARTH_TOKEN_EOG != 0
 }
 
-// Tokenize turns text, of at most MaxTextBytes, into tokens. Bytes that are not
-// UTF-8 are tokenized as the vocabulary allows.
+// Tokenize turns text, UTF-8 of at most MaxTextBytes, into tokens.
 func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, error) {
 	if len(text) > MaxTextBytes {
 		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once", len(text), MaxTextBytes)
+	}
+	if !utf8.ValidString(text) {
+		return nil, inference.Invalid("", "the text is not valid UTF-8")
 	}
 	stack := stackFor(len(text))
 	if stack > 0 {

@@ -8,29 +8,30 @@ import (
 	"hearth/inference"
 )
 
-// checkPatterns refuses a schema with a "pattern" that llama.cpp cannot turn into
+// checkFeasible refuses a schema that asks for what no answer can have (a least
+// length above the greatest), or for a "pattern" that llama.cpp cannot turn into
 // a grammar: it would accept any string there, and the answer would break a
 // promise that the caller relies on. The schema's depth is bounded already.
-func checkPatterns(field string, schema []byte) error {
-	if !strings.Contains(string(schema), `"pattern`) && !strings.Contains(string(schema), `\u`) {
-		return nil
-	}
+func checkFeasible(field string, schema []byte) error {
 	var v any
 	if err := json.Unmarshal(schema, &v); err != nil {
 		return inference.Invalid(field, "the schema is not valid JSON")
 	}
-	return walkPatterns(field, v)
+	return walkSchema(field, v)
 }
 
-func walkPatterns(field string, v any) error {
+func walkSchema(field string, v any) error {
 	switch v := v.(type) {
 	case []any:
 		for _, e := range v {
-			if err := walkPatterns(field, e); err != nil {
+			if err := walkSchema(field, e); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
+		if err := checkRanges(field, v); err != nil {
+			return err
+		}
 		for key, e := range v {
 			switch key {
 			case "const", "enum", "default", "examples": // values, not schemas
@@ -42,9 +43,23 @@ func walkPatterns(field string, v any) error {
 				}
 				continue
 			}
-			if err := walkPatterns(field, e); err != nil {
+			if err := walkSchema(field, e); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkRanges compares the bounds that one schema object gives.
+func checkRanges(field string, schema map[string]any) error {
+	for _, pair := range [...][2]string{
+		{"minimum", "maximum"}, {"minLength", "maxLength"}, {"minItems", "maxItems"}, {"minProperties", "maxProperties"},
+	} {
+		lo, isLo := schema[pair[0]].(float64)
+		hi, isHi := schema[pair[1]].(float64)
+		if isLo && isHi && lo > hi {
+			return inference.Invalid(field, "the schema has a %s of %g above its %s of %g: nothing fits", pair[0], lo, pair[1], hi)
 		}
 	}
 	return nil
