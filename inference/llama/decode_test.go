@@ -328,3 +328,31 @@ func BenchmarkStep8(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSample8 draws 8 rows again and again from one decode: what sampling
+// alone costs, by the kind of sampling.
+func BenchmarkSample8(b *testing.B) {
+	m := sharedModel(b)
+	c := newContext(b, m, ContextOptions{Cells: 512, Sequences: 8, Unified: true, Threads: 2})
+	index := prompt(b, c, 0, 0, tokenize(b, m, capital))
+	all := specs()
+	for _, name := range []string{"greedy", "defaults", "repeat", "all off", "top-p"} {
+		for _, reference := range []bool{false, true} {
+			label := name
+			if reference {
+				label += "/chain"
+			}
+			b.Run(label, func(b *testing.B) {
+				rows, out := make([]inference.SampleRow, 8), make([]inference.Sampled, 8)
+				for i := range rows {
+					rows[i] = inference.SampleRow{Index: index, Sampler: newSampler(b, m, all[name], reference)}
+				}
+				for b.Loop() {
+					if err := c.Sample(rows, out); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
