@@ -50,9 +50,12 @@ func (o *ContextOptions) check() error {
 		v    int
 		hi   int
 	}{
-		{"cells", o.Cells, maxCells}, {"sequences", o.Sequences, maxSequences},
-		{"batch", o.Batch, maxCells}, {"micro-batch", o.MicroBatch, maxCells},
-		{"threads", o.Threads, maxThreads}, {"threads for prompts", o.ThreadsBatch, maxThreads},
+		{"cells", o.Cells, maxCells},
+		{"sequences", o.Sequences, maxSequences},
+		{"batch", o.Batch, maxCells},
+		{"micro-batch", o.MicroBatch, maxCells},
+		{"threads", o.Threads, maxThreads},
+		{"threads for prompts", o.ThreadsBatch, maxThreads},
 	} {
 		if c.v < 0 || c.v > c.hi {
 			return fmt.Errorf("%s must be between 0 (default) and %d, got %d", c.name, c.hi, c.v)

@@ -201,8 +201,15 @@ func TestRowsFailAlone(t *testing.T) {
 	must(t, err)
 	must(t, gone.Close())
 	rows := []inference.SampleRow{
-		{Index: 2, Sampler: good}, {Index: 0, Sampler: closed}, {Index: 1, Sampler: other}, {Index: 99, Sampler: closed},
-		{Index: -1, Sampler: closed}, {Index: 2, Sampler: good}, {Index: 2, Sampler: gone}, {Index: 2, Sampler: nil}, {Index: 2, Sampler: (*Sampler)(nil)},
+		{Index: 2, Sampler: good},
+		{Index: 0, Sampler: closed},
+		{Index: 1, Sampler: other},
+		{Index: 99, Sampler: closed},
+		{Index: -1, Sampler: closed},
+		{Index: 2, Sampler: good},
+		{Index: 2, Sampler: gone},
+		{Index: 2, Sampler: nil},
+		{Index: 2, Sampler: (*Sampler)(nil)},
 	}
 	want := []string{"", "has no output", "", "has no output", "has no output", "used by another row", "is closed", "no sampler", "no sampler"}
 	out := make([]inference.Sampled, len(rows))

@@ -77,11 +77,9 @@ func Templates(t testing.TB) string {
 	if dir := os.Getenv("HEARTH_TEST_TEMPLATES"); dir != "" {
 		return existing(t, "the chat templates", dir)
 	}
-	pattern := filepath.Join(CacheDir(t), "src", "*", "models", "templates")
-	for _, p := range []string{pattern, filepath.Join(CacheDir(t), "src", "*", "vendor", "llama.cpp", "models", "templates"), filepath.Join(CacheDir(t), "src", "*", "*", "vendor", "llama.cpp", "models", "templates")} {
-		if found, err := filepath.Glob(p); err == nil && len(found) > 0 {
-			return found[len(found)-1]
-		}
+	pattern := filepath.Join(CacheDir(t), "src", "llama.cpp-*", "models", "templates")
+	if found, err := filepath.Glob(pattern); err == nil && len(found) > 0 {
+		return found[len(found)-1]
 	}
 	t.Fatalf("the chat templates are not at %s: %s", pattern, remedy)
 	return ""
