@@ -156,12 +156,13 @@ func questions() []question {
 	return all
 }
 
-// longQuestions are prompts of several hundred tokens.
+// longQuestions are prompts of several hundred tokens. They repeat themselves, so
+// that the model is sure how they go on.
 func longQuestions() []question {
 	var all []question
 	for _, topic := range topics[:4] {
 		notes := strings.Repeat("Notes on "+topic+": somebody said that it matters, and somebody else did not agree at all. ", 12)
-		all = append(all, question{chat: notes + "Explain these notes in detail."})
+		all = append(all, question{text: notes + "Notes on"})
 	}
 	return all
 }
