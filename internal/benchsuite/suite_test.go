@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// refusedModel is a model that the fake llama-server serves only untuned.
+const refusedModel = "/dev/null"
+
 // fakeServer serves the few routes that the suite uses until it is told to stop.
 func fakeServer(ctx context.Context, args []string) error {
 	addr := ""
@@ -58,8 +61,10 @@ func fakeServer(ctx context.Context, args []string) error {
 			addr = "127.0.0.1:" + args[i+1]
 		case "--listen":
 			addr = args[i+1]
-		case "--kv-unified":
-			return errors.New("fake: this flag is refused")
+		case "--cache-ram":
+			if slices.Contains(args, refusedModel) {
+				return errors.New("fake: this flag is refused")
+			}
 		}
 	}
 	mux := http.NewServeMux()
@@ -196,7 +201,7 @@ func checkFiles(t *testing.T, dir string, runs int) {
 }
 
 func TestSuiteSaysWhichServerDied(t *testing.T) {
-	flags, self := fakes(t, "-quick", "-only", "shared-prefix") // tuned with --kv-unified, which the fake refuses
+	flags, self := fakes(t, "-quick", "-only", "shared-prefix", "-model", refusedModel)
 	s, err := parse(flags, self, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ var systems = []string{hearth, plain, tuned}
 var tuning = map[string][]string{
 	"single":        {"--cache-ram", "0"},
 	"parallel":      {"--cache-ram", "0"},
-	"shared-prefix": {"--cache-ram", "0", "--kv-unified"},
+	"shared-prefix": {"--cache-ram", "0"},
 	"mixed":         {"--cache-ram", "0", "-b", "128", "-ub", "128"},
 	"json-schema":   {"--cache-ram", "0"},
 }
