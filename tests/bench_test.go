@@ -62,7 +62,8 @@ func runBenchsuite(t *testing.T, args ...string) {
 	if len(r.Runs) != 6 || judged != 2 {
 		t.Errorf("%d runs and %d goals, want 6 and 2", len(r.Runs), judged)
 	}
-	if len(r.Notes) != 1 || r.Notes[0] != "Every system counted the same number of prompt tokens in every run." {
+	// Further notes may say what else the machine had to do.
+	if len(r.Notes) == 0 || r.Notes[0] != "Every system counted the same number of prompt tokens in every run." {
 		t.Errorf("the systems did not do the same work: %q", r.Notes)
 	}
 }

@@ -46,11 +46,12 @@ func runLoad(ctx context.Context, in io.Reader, out, status io.Writer) error {
 	return nil
 }
 
-// load runs a job in a child process of one thread, pinned to the last CPU.
-func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.Result, error) {
+// load runs a job in a child process of one thread, pinned to the last CPU, and
+// returns its result with the process that has ended.
+func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.Result, *exec.Cmd, error) {
 	raw, err := json.Marshal(j)
 	if err != nil {
-		return nil, fmt.Errorf("encode job: %w", err)
+		return nil, nil, fmt.Errorf("encode job: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, self, loadCommand)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
@@ -61,19 +62,19 @@ func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.R
 	cmd.Stdin, cmd.Stdout = bytes.NewReader(raw), &out
 	cmd.Stderr = io.MultiWriter(status, &failure)
 	if err := startPinned(cmd); err != nil {
-		return nil, fmt.Errorf("start the load generator: %w", err)
+		return nil, nil, fmt.Errorf("start the load generator: %w", err)
 	}
 	if err := cmd.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("load generator: %w\n%s", err, failure.String())
+		return nil, nil, fmt.Errorf("load generator: %w\n%s", err, failure.String())
 	}
 	var result loadgen.Result
 	if err := json.Unmarshal(out.Bytes(), &result); err != nil {
-		return nil, fmt.Errorf("decode the load generator's result: %w", err)
+		return nil, nil, fmt.Errorf("decode the load generator's result: %w", err)
 	}
-	return &result, nil
+	return &result, cmd, nil
 }
 
 // maxCPUs is how many CPUs a CPUSet has bits for.

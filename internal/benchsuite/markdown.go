@@ -27,7 +27,7 @@ func writeMarkdown(w io.Writer, r *report) error {
 	b.WriteString("\n## The commands\n\n")
 	writeCommands(&b, r)
 	if len(r.Notes) > 0 {
-		b.WriteString("\n## Was the work the same?\n\n")
+		b.WriteString("\n## Was it a fair comparison?\n\n")
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "- %s\n", n)
 		}

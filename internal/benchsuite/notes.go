@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// notes says where the systems did not do the same work, so that a reader need
-// not take the equality on trust.
+// notes says where the systems did not do the same work or were disturbed, so
+// that a reader need not take the equality on trust.
 func notes(s *suite) []string {
 	var out []string
 	type key struct {
@@ -36,6 +36,12 @@ func notes(s *suite) []string {
 	}
 	if equal {
 		out = append(out, "Every system counted the same number of prompt tokens in every run.")
+	}
+	for _, r := range s.runs {
+		if r.Noise.Others > tooNoisy || r.Noise.Steal > tooNoisy {
+			out = append(out, fmt.Sprintf("Round %d, %s on %s: other processes used %.1f CPUs and the host took %.1f, so this run says little.",
+				r.Round+1, r.Scenario, r.System, r.Noise.Others, r.Noise.Steal))
+		}
 	}
 	for _, system := range systems {
 		if short[system] > 0 {

@@ -96,8 +96,9 @@ func TestNotesTellUnequalWork(t *testing.T) {
 	s.runs[0].Summary.PromptTokens = 11
 	s.runs[1].Summary.Short = 2
 	s.runs[0].Summary.Coalesced = 3
+	s.runs[2].Noise.Others = 0.7
 	got := strings.Join(notes(s), "\n")
-	for _, want := range []string{"Round 1, single: prompts had 11 tokens on hearth, 10 on llama-server", "llama-server: 2 answers ended", "hearth: 3 tokens came together"} {
+	for _, want := range []string{"Round 1, single: prompts had 11 tokens on hearth, 10 on llama-server", "llama-server: 2 answers ended", "hearth: 3 tokens came together", "Round 1, single on llama-server, tuned: other processes used 0.7 CPUs"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("notes lack %q:\n%s", want, got)
 		}
@@ -110,6 +111,25 @@ func TestSpreadAndRatios(t *testing.T) {
 	}
 	if got := ratios([]float64{1, 2, 3}, []float64{2, 0, 1}); len(got) != 2 || got[0] != 0.5 || got[1] != 3 {
 		t.Errorf("ratios %v: want those of the rounds with a divisor", got)
+	}
+}
+
+func TestParseCPUTimes(t *testing.T) {
+	got, err := parseStat("cpu  100 20 30 4000 50 6 7 80 0 0")
+	if err != nil || math.Abs(got.Busy-1.63) > 1e-9 || got.Steal != 0.8 {
+		t.Errorf("parseStat = %+v, %v; want 1.63 s busy, 0.8 s stolen", got, err)
+	}
+	seconds, err := parseProcessStat("7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20\n")
+	if err != nil || seconds != 2 {
+		t.Errorf("parseProcessStat = %v, %v; want 2 s", seconds, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2", "cpu a b c d e f g h", "intr 1 2 3 4 5 6 7 8 9"} {
+		if _, err := parseStat(bad); err == nil {
+			t.Errorf("parseStat(%q) was accepted", bad)
+		}
+		if _, err := parseProcessStat(bad); err == nil {
+			t.Errorf("parseProcessStat(%q) was accepted", bad)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,6 +25,7 @@ type run struct {
 	Load      string          `json:"load_before"` // load averages just before the start
 	ColdStart float64         `json:"cold_start_ms"`
 	PeakBytes int64           `json:"peak_bytes"`
+	Noise     noise           `json:"noise"`
 	Summary   loadgen.Summary `json:"summary"`
 	// Result holds the raw samples; they go to raw.jsonl, not to the report.
 	Result *loadgen.Result `json:"-"`
@@ -105,11 +107,19 @@ func (s *suite) one(ctx context.Context, system string, scenario loadgen.Scenari
 	if len(target.EndTokens) == 0 {
 		return r, errors.New("the server did not say which tokens end an answer, so answers would have different lengths")
 	}
-	if _, err := load(ctx, s.self, job{Target: target, Scenario: warmUp(s.settings.Sequences), Seed: seed}, io.Discard); err != nil {
+	if _, _, err := load(ctx, s.self, job{Target: target, Scenario: warmUp(s.settings.Sequences), Seed: seed}, io.Discard); err != nil {
 		return r, fmt.Errorf("warm up: %w", err)
 	}
 	status := lineFunc(func(line string) { s.progress(round, scenario.Name, system, line) })
-	if r.Result, err = load(ctx, s.self, job{Target: target, Scenario: scenario, Seed: seed}, status); err != nil {
+	listen, err := watchNoise(server)
+	if err != nil {
+		return r, err
+	}
+	var generator *exec.Cmd
+	if r.Result, generator, err = load(ctx, s.self, job{Target: target, Scenario: scenario, Seed: seed}, status); err != nil {
+		return r, err
+	}
+	if r.Noise, err = listen(generator); err != nil {
 		return r, err
 	}
 	r.Summary = loadgen.Summarize(r.Result)
