@@ -1,5 +1,6 @@
 """A running hearth for the tests with the official clients."""
 
+import contextlib
 import json
 import os
 import re
@@ -79,11 +80,28 @@ def hearth_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def server(hearth_binary, tmp_path_factory):
-    log = tmp_path_factory.mktemp("hearth") / "serve.log"
+    """The server as it comes."""
+    with serving(hearth_binary, tmp_path_factory.mktemp("hearth"), "") as s:
+        yield s
+
+
+@pytest.fixture(scope="session")
+def exact_server(hearth_binary, tmp_path_factory):
+    """A server on which a request that runs alone finds the cache empty, so that the same
+    request gives the same bits. Elsewhere a prompt may be shared, or lie in other cells,
+    and the last bit of a sum may differ, which can turn a choice between two close tokens."""
+    with serving(hearth_binary, tmp_path_factory.mktemp("hearth"), "engine: {prefix_cache: {off: true}}") as s:
+        yield s
+
+
+@contextlib.contextmanager
+def serving(binary: Path, folder: Path, config: str):
+    log, file = folder / "serve.log", folder / "hearth.yaml"
+    file.write_text(config)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [hearth_binary, "serve", "--model", model_file(), "--listen", "127.0.0.1:0"],
-            stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=log.parent,
+            [binary, "serve", "--config", file, "--model", model_file(), "--listen", "127.0.0.1:0"],
+            stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=folder,
         )
     try:
         yield wait_ready(process, log)
@@ -111,9 +129,18 @@ def wait_ready(process: subprocess.Popen, log: Path) -> Server:
         time.sleep(0.1)
 
 
+def openai_client(s: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=s.url + "/v1", api_key="none", max_retries=0, timeout=REQUEST_TIMEOUT)
+
+
 @pytest.fixture(scope="session")
 def client(server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=REQUEST_TIMEOUT)
+    return openai_client(server)
+
+
+@pytest.fixture(scope="session")
+def exact_client(exact_server) -> openai.OpenAI:
+    return openai_client(exact_server)
 
 
 @pytest.fixture(scope="session")

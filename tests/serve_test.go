@@ -18,11 +18,6 @@ func TestSecondIdenticalPromptComesFromTheCache(t *testing.T) {
 		"max_tokens": 4, "temperature": 0,
 	}
 	type answer struct {
-		Choices []struct {
-			Message struct {
-				Content string `json:"content"`
-			} `json:"message"`
-		} `json:"choices"`
 		Usage struct {
 			Prompt  int `json:"prompt_tokens"`
 			Details struct {
@@ -39,9 +34,6 @@ func TestSecondIdenticalPromptComesFromTheCache(t *testing.T) {
 	// One token is always computed anew, for its logits.
 	if second.Usage.Details.Cached != second.Usage.Prompt-1 {
 		t.Errorf("the second prompt has %d of %d tokens cached, want all but one", second.Usage.Details.Cached, second.Usage.Prompt)
-	}
-	if first.Choices[0].Message.Content != second.Choices[0].Message.Content {
-		t.Errorf("two answers: %q and %q", first.Choices[0].Message.Content, second.Choices[0].Message.Content)
 	}
 	m := hearth.metrics()
 	if got := metric(t, m, "hearth_prompt_cached_tokens_total"); int(got) != second.Usage.Details.Cached {
