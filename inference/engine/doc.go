@@ -40,6 +40,8 @@
 //   - A shared cell has the same token at the same position for all who hold it,
 //     and is never moved. The last token of a prompt is always computed.
 //   - A prefix is found only by requests of the tenant that computed it.
+//   - A request with a seed that runs alone finds the cache empty, so that it
+//     gives the same tokens whatever ran before it.
 //   - A request waits only for prefixes of requests admitted before it, so
 //     waiting has no cycle.
 //   - Every stream ends, with usage and io.EOF or with one error, and every

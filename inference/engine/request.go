@@ -148,3 +148,7 @@ func randomSeed() uint32 {
 	rand.Read(b[:]) // never fails: it ends the process instead
 	return binary.LittleEndian.Uint32(b[:])
 }
+
+// repeatable reports whether the same request has to give the same tokens again
+// when it runs alone.
+func (r *request) repeatable() bool { return r.Sampling.Seed != nil && !r.probe }

@@ -391,3 +391,26 @@ func TestSharedPrefixExpiresLater(t *testing.T) {
 		}
 	}
 }
+
+// TestSeedAloneStartsFromAnEmptyCache holds what makes a seed repeatable: where
+// cells lie changes the last bits of a sum.
+func TestSeedAloneStartsFromAnEmptyCache(t *testing.T) {
+	for name, o := range layouts {
+		t.Run(name, func(t *testing.T) {
+			e, _ := start(t, o, Config{})
+			read(t, submit(t, e, ask(system, 10)))
+			if a := read(t, submit(t, e, ask(system, 10))); a.usage.CachedTokens == 0 {
+				t.Fatal("nothing was kept, so that nothing is tested here")
+			}
+			seed := uint32(7)
+			r := ask(system, 10)
+			r.Sampling.Seed = &seed
+			if a := read(t, submit(t, e, r)); a.usage.CachedTokens != 0 {
+				t.Errorf("%d tokens came from the cache", a.usage.CachedTokens)
+			}
+			if a := read(t, submit(t, e, ask(system, 10))); a.usage.CachedTokens == 0 {
+				t.Error("what a request with a seed computed is of no use to others")
+			}
+		})
+	}
+}

@@ -273,8 +273,25 @@ void hearth_abort(hearth_context * c) {
     c->abort.store(true);
 }
 
+static bool is_empty(const hearth_context & c) {
+    for (int32_t id = 0; id < c.traits.sequences + c.traits.holders; id++) {
+        if (llama_memory_seq_pos_max(c.mem, id) >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
-    return guard<int32_t>(nullptr, 0, [&] { return (int32_t) llama_memory_seq_rm(c->mem, seq, p0, p1); });
+    return guard<int32_t>(nullptr, 0, [&] {
+        const bool removed = llama_memory_seq_rm(c->mem, seq, p0, p1);
+        if (removed && p0 <= 0 && p1 < 0 && is_empty(*c)) {
+            // An emptied memory goes on where it stopped, a cleared one starts at
+            // its first cell: from there the same tokens give the same bits.
+            llama_memory_clear(c->mem, false);
+        }
+        return (int32_t) removed;
+    });
 }
 
 int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
