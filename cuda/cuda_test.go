@@ -1,13 +1,11 @@
 package cuda
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
-	"pgregory.net/rapid"
 )
 
 // driver is an NVML that answers as told.
@@ -81,65 +79,4 @@ func TestDetectHere(t *testing.T) {
 		t.Errorf("%+v says %q", r, line)
 	}
 	t.Log(line)
-}
-
-func TestPlan(t *testing.T) {
-	need := Need{Layers: 33, Weights: 33 * 100, Cache: 33 * 10, Compute: 50}
-	for _, tc := range []struct {
-		name   string
-		need   Need
-		free   []int64
-		margin int64
-		want   []int
-		line   string
-	}{
-		{"no GPU", need, nil, 100, nil, "none of 33 layers fits on a GPU: all stay on the CPU"},
-		{"no room", need, []int64{259}, 100, []int{0}, "none of 33 layers fits on a GPU: all stay on the CPU"},
-		{"one layer", need, []int64{260}, 100, []int{1}, "1 of 33 layers fit on GPUs, the CPU has the rest"},
-		{"all but one", need, []int64{33*110 + 149}, 100, []int{32}, "32 of 33 layers fit on GPUs, the CPU has the rest"},
-		{"all", need, []int64{33*110 + 150}, 100, []int{33}, "all 33 layers fit on GPUs"},
-		{"plenty", need, []int64{1 << 40}, 100, []int{33}, "all 33 layers fit on GPUs"},
-		{"less than nothing", need, []int64{-5}, 100, []int{0}, "none of 33 layers fits on a GPU: all stay on the CPU"},
-		{"two alike", need, []int64{1 << 40, 1 << 40}, 100, []int{17, 16}, "all 33 layers fit on GPUs"},
-		{"one twice as free", need, []int64{150 + 22*110, 150 + 11*110}, 100, []int{22, 11}, "all 33 layers fit on GPUs"},
-		{"one full", need, []int64{0, 150 + 11*110}, 100, []int{0, 11}, "11 of 33 layers fit on GPUs, the CPU has the rest"},
-		{"cells on the host", Need{Layers: 33, Weights: 33 * 100, Compute: 50}, []int64{33*100 + 150}, 100, []int{33}, "all 33 layers fit on GPUs"},
-		{"no layers", Need{}, []int64{100}, 0, []int{0}, "none of 0 layers fits on a GPU: all stay on the CPU"},
-	} {
-		got := Plan(tc.need, tc.free, tc.margin)
-		if !slices.Equal(got.PerGPU, tc.want) || got.Line() != tc.line {
-			t.Errorf("%s: %+v (%s), want %v (%s)", tc.name, got, got.Line(), tc.want, tc.line)
-		}
-	}
-}
-
-// No plan overfills a GPU, loses a layer, or leaves one out that would fit.
-func TestPlanFits(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		need := Need{
-			Layers:  rapid.IntRange(1, 200).Draw(t, "layers"),
-			Weights: rapid.Int64Range(0, 1<<40).Draw(t, "weights"),
-			Cache:   rapid.Int64Range(0, 1<<38).Draw(t, "cache"),
-			Compute: rapid.Int64Range(0, 1<<32).Draw(t, "compute"),
-		}
-		free := rapid.SliceOfN(rapid.Int64Range(0, 1<<37), 0, 8).Draw(t, "free")
-		margin := rapid.Int64Range(0, 1<<30).Draw(t, "margin")
-		o := Plan(need, free, margin)
-		layer := (need.Weights + need.Cache + int64(need.Layers) - 1) / int64(need.Layers)
-		sum := 0
-		for i, n := range o.PerGPU {
-			sum += n
-			if n < 0 || n > 0 && int64(n)*layer+need.Compute+margin > free[i] {
-				t.Fatalf("GPU %d of %d bytes gets %d layers of %d", i, free[i], n, layer)
-			}
-		}
-		if sum != o.Layers || o.Layers > need.Layers {
-			t.Fatalf("%+v does not add up", o)
-		}
-		for i, n := range o.PerGPU {
-			if o.Layers < need.Layers && int64(n+1)*layer+need.Compute+margin <= free[i] {
-				t.Fatalf("%+v: one more fits on GPU %d", o, i)
-			}
-		}
-	})
 }
