@@ -117,7 +117,7 @@ func (l *loop) place(c *choice) {
 		l.idle--
 		l.cut(s, h.have)
 		l.cells.setLive(&s.chain, true)
-		s.shared++
+		s.noteShared(h.have)
 	} else {
 		s.chain.live = true
 		l.seqs[id] = s

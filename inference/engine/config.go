@@ -56,12 +56,13 @@ type PrefixConfig struct {
 	// (1..65536, default 32).
 	MinShare int `yaml:"min_share"`
 	// MinKeep is the length in tokens from which a finished request is kept in a
-	// unified cache while others run (1..1048576, default 256). A shorter one is
-	// kept only if it was shared, or if nothing else ran when it ended.
+	// unified cache while others run (1..1048576, default 256). Of a shorter one
+	// only what others began with is kept, or all if nothing else ran when it
+	// ended.
 	MinKeep int `yaml:"min_keep"`
-	// IdleTokens is how many tokens may be decoded in a unified cache before a
-	// kept prefix that nobody used is dropped; four times as many if it was ever
-	// shared (1..1073741824, default 1024).
+	// IdleTokens is how many tokens may be decoded in a unified cache before the
+	// part of a kept prefix that nobody used is dropped; what other requests
+	// began with stays four times as long (1..1073741824, default 1024).
 	IdleTokens int `yaml:"idle_tokens"`
 }
 

@@ -23,8 +23,9 @@ type sequence struct {
 	promised int       // cells that will come from source
 
 	// Of an idle prefix.
-	used   uint64 // loop.decoded when it was last used
-	shared int    // times that its prefix was given to another
+	used     uint64 // loop.decoded when it was last used
+	shared   int    // times that its prefix was given to another
+	sharedTo int    // the longest of those prefixes
 }
 
 // future is how many cells s will still take from the free ones.

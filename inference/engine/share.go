@@ -25,8 +25,14 @@ func (l *loop) copyPrefix(src, dst *sequence, n int) {
 	l.change(dst, n, dst.promised, dst.end)
 	src.used = l.decoded
 	if src.owner == nil || src.owner.req != dst.owner.req {
-		src.shared++ // another request began alike; a further choice tells nothing
+		src.noteShared(n) // another request began alike; a further choice tells nothing
 	}
+}
+
+// noteShared remembers that another request began with the first n tokens of s.
+func (s *sequence) noteShared(n int) {
+	s.shared++
+	s.sharedTo = max(s.sharedTo, n)
 }
 
 // cut removes what s holds from position n on; all of it, if the backend cannot
@@ -126,8 +132,12 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	if !l.share || c.req.probe || s.held < l.cfg.Prefix.MinShare {
 		return false
 	}
-	if l.t.Unified && s.held < l.cfg.Prefix.MinKeep && s.shared == 0 && l.running > 0 {
-		return false
+	if l.t.Unified && s.held < l.cfg.Prefix.MinKeep && l.running > 0 {
+		// Of a short one only what others began with is worth its cells.
+		l.cut(s, s.sharedTo)
+		if s.held < l.cfg.Prefix.MinShare {
+			return false
+		}
 	}
 	key := c.tokens[:s.held]
 	var covered []*sequence
@@ -138,7 +148,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 		case n == s.held:
 			known = true // p holds all that s does
 			p.used = l.decoded
-			p.shared += s.shared
+			p.inherit(s)
 		case n == p.held:
 			covered = append(covered, p)
 		}
@@ -147,7 +157,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 		return false
 	}
 	for _, p := range covered {
-		s.shared += p.shared
+		s.inherit(p)
 		l.drop(p)
 	}
 	l.file(s, key)
@@ -156,6 +166,12 @@ func (l *loop) park(s *sequence, c *choice) bool {
 		l.bound(s)
 	}
 	return true
+}
+
+// inherit takes over what is known of p, which holds the same tokens.
+func (s *sequence) inherit(p *sequence) {
+	s.shared += p.shared
+	s.sharedTo = max(s.sharedTo, min(p.sharedTo, s.held))
 }
 
 // bound keeps the idle prefixes of a unified cache few: of the short ones that
@@ -195,8 +211,9 @@ func colder(a, b *sequence) bool {
 	return a.used < b.used
 }
 
-// expire drops the idle prefixes of a unified cache that have by now cost the
-// others about as much as computing them again would.
+// expire takes from the idle prefixes of a unified cache what has by now cost
+// the others about as much as computing it again would: first what nobody ever
+// began with, then the rest.
 func (l *loop) expire() {
 	if !l.t.Unified || l.idle == 0 {
 		return
@@ -206,13 +223,36 @@ func (l *loop) expire() {
 			continue
 		}
 		patience := uint64(l.cfg.Prefix.IdleTokens)
-		if s.shared > 0 {
-			patience *= 4
-		}
-		if l.decoded-s.used > patience {
+		switch age := l.decoded - s.used; {
+		case age <= patience:
+		case s.shared == 0 || age > 4*patience:
 			l.drop(s)
+		case s.sharedTo < s.held:
+			l.shorten(s, s.sharedTo)
 		}
 	}
+}
+
+// shorten leaves only the first n cells of an idle prefix, and nothing if
+// another idle one holds them too.
+func (l *loop) shorten(s *sequence, n int) {
+	key := l.index.keys[s.id][:n]
+	l.unfile(s)
+	l.cut(s, n)
+	keeper := (*sequence)(nil)
+	l.index.match(s.tenant, key, func(id int32, common int) {
+		if p := l.seqs[id]; p.owner == nil && common == n && p.held >= n {
+			keeper = p
+		}
+	})
+	if keeper != nil {
+		keeper.inherit(s)
+	}
+	if keeper != nil || s.held < n {
+		l.drop(s)
+		return
+	}
+	l.file(s, key)
 }
 
 // makeRoom drops idle prefixes until every promise can be kept.

@@ -274,6 +274,35 @@ func TestIdlePrefixesAreBounded(t *testing.T) {
 			t.Errorf("%d tokens cached", a.usage.CachedTokens)
 		}
 	})
+	t.Run("what nobody shared expires first", func(t *testing.T) {
+		e, _ := start(t, enginetest.Options{Cells: 4000}, Config{Prefix: PrefixConfig{IdleTokens: 100}})
+		read(t, submit(t, e, ask(system+unique("x", 100), 1)))
+		read(t, submit(t, e, ask(system+unique("y", 100), 1)))
+		if s := e.Stats(); s.Prefixes != 2 || s.CellsCached != len(system)+200 {
+			t.Errorf("before: %d prefixes, %d cells", s.Prefixes, s.CellsCached)
+		}
+		read(t, submit(t, e, ask("b", 150)))
+		if s := e.Stats(); s.Prefixes != 2 || s.CellsCached != len(system)+150 {
+			t.Errorf("%d prefixes and %d cells kept, want the shared beginning and the last request", s.Prefixes, s.CellsCached)
+		}
+		if a := read(t, submit(t, e, ask(system+"z", 1))); a.usage.CachedTokens != len(system) {
+			t.Errorf("%d tokens cached", a.usage.CachedTokens)
+		}
+	})
+	t.Run("of a short one, under load, only what was shared stays", func(t *testing.T) {
+		h := newHarness(t, enginetest.Options{Cells: 4000}, Config{Prefix: PrefixConfig{MinKeep: 4000}})
+		defer h.shut()
+		long := h.put(ask("w", 300))
+		x, y := h.put(ask(system+unique("x", 100), 2)), h.put(ask(system+unique("y", 100), 9))
+		for !ended(x) || !ended(y) {
+			h.turn()
+		}
+		if s := h.e.Stats(); s.Prefixes != 1 || s.CellsCached != len(system) {
+			t.Errorf("%d prefixes of %d cells kept", s.Prefixes, s.CellsCached)
+		}
+		long.Close()
+		h.settle()
+	})
 	t.Run("a reservation takes their cells", func(t *testing.T) {
 		e, _ := start(t, enginetest.Options{Cells: 600}, Config{Prefix: PrefixConfig{Cells: 600}})
 		read(t, submit(t, e, ask(unique("a", 400), 1)))
