@@ -282,7 +282,7 @@ func (e *Engine) signal() {
 
 // run is the loop's goroutine.
 func (e *Engine) run(l *loop) {
-	runtime.LockOSThread() // for good: the backend's threads are tied to this one
+	runtime.LockOSThread() // for good: a backend may keep things by thread
 	defer close(e.gone)
 	defer func() {
 		if p := recover(); p != nil {

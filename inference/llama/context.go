@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"hearth/inference"
 )
@@ -92,12 +95,16 @@ func (o ContextOptions) withDefaults(train int) ContextOptions {
 }
 
 // Context computes: it holds the KV cache and the threads. It is the engine's
-// backend. See the package's comment on concurrency.
+// backend. Batches are computed on a thread of its own, while the goroutine that
+// called Decode is parked. See the package's comment on concurrency.
 type Context struct {
 	once
 	m      *Model
 	h      *C.hearth_context
 	traits inference.Traits
+
+	done   *os.File // an eventfd: the compute thread has finished a batch
+	signal [8]byte  // what is read from it
 
 	// rows[i] is not 0 where token i of the last successful Decode has logits.
 	rows []int8
@@ -116,15 +123,19 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		return nil, fmt.Errorf("create context: %w", err)
 	}
 	o = o.withDefaults(m.info.TrainContext)
+	done, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create context: eventfd: %w", err)
+	}
 	p := C.hearth_context_params{
 		cells: C.uint32_t(o.Cells), sequences: C.uint32_t(o.Sequences),
 		batch: C.uint32_t(o.Batch), ubatch: C.uint32_t(o.MicroBatch),
 		threads: C.int32_t(o.Threads), threads_batch: C.int32_t(o.ThreadsBatch),
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
-		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV),
+		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), done: C.int32_t(done),
 	}
-	c := &Context{m: m}
-	err := m.use(func(h *C.hearth_model) error {
+	c := &Context{m: m, done: os.NewFile(uintptr(done), "eventfd")}
+	err = m.use(func(h *C.hearth_model) error {
 		var t C.hearth_traits
 		var cerr *C.char
 		if c.h = C.hearth_context_new(h, &p, &t, &cerr); c.h == nil {
@@ -139,6 +150,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		return nil
 	})
 	if err != nil {
+		_ = c.done.Close()
 		return nil, fmt.Errorf("create context of %d cells for %d sequences: %w", o.Cells, o.Sequences, err)
 	}
 	return c, nil
@@ -159,6 +171,7 @@ func (c *Context) Close() error {
 		return fmt.Errorf("close context: %w", ErrClosed)
 	}
 	C.hearth_context_free(c.h)
+	_ = c.done.Close()
 	c.m.users.add(&c.m.users.contexts, -1)
 	return nil
 }
@@ -223,9 +236,12 @@ func (c *Context) Decode(b *inference.Batch) error {
 	if err := c.checkBatch(b); err != nil {
 		return fmt.Errorf("decode: %w: %w", inference.ErrBadBatch, err)
 	}
-	rc := C.hearth_decode(c.h, C.int32_t(len(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Pos)),
+	C.hearth_decode_start(c.h, C.int32_t(len(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Pos)),
 		(*C.int32_t)(unsafe.SliceData(b.Seq)), (*C.int8_t)(unsafe.SliceData(b.Output)))
-	if rc != 0 {
+	// Parked here, the goroutine holds no thread inside C. If the read fails, the
+	// next line waits.
+	_, _ = c.done.Read(c.signal[:])
+	if rc := C.hearth_decode_result(c.h); rc != 0 {
 		return c.decodeError(int(rc))
 	}
 	c.rows = append(c.rows, b.Output...)

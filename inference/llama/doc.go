@@ -19,7 +19,7 @@
 // # Concurrency
 //
 // A Model and its Templates are safe for concurrent use. A Context belongs to
-// one goroutine that stays on one OS thread, except NewSampler, Piece,
+// one goroutine, except NewSampler, Piece,
 // EndOfGeneration, Traits and Abort, which any goroutine may call. A sampler
 // belongs to the goroutine of the Context that samples with it. A Parser belongs
 // to one goroutine.

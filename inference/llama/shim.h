@@ -126,6 +126,7 @@ typedef struct {
     int32_t  flash_attention; // -1 auto, 0 off, 1 on
     int32_t  unified;
     int32_t  offload_kqv;
+    int32_t  done; // an eventfd, which hearth_decode_start signals; it must outlive the context
 } hearth_context_params;
 
 typedef struct {
@@ -148,8 +149,12 @@ enum {
 HEARTH_API hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err);
 HEARTH_API void         hearth_context_free(hearth_context * c);
 HEARTH_API const char * hearth_context_error(const hearth_context * c); // of the last failed decode
-// The codes of llama_decode, and HEARTH_DECODE_EXCEPTION.
-HEARTH_API int32_t hearth_decode(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output);
+// Computes a batch on the context's own thread. The arrays are copied. When it
+// is done, 8 bytes can be read from the eventfd, and hearth_decode_result gives
+// the code of llama_decode or HEARTH_DECODE_EXCEPTION; it waits if need be. It
+// must be called before anything else is done with the context, and once.
+HEARTH_API void    hearth_decode_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output);
+HEARTH_API int32_t hearth_decode_result(hearth_context * c);
 HEARTH_API void    hearth_abort(hearth_context * c);
 HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);

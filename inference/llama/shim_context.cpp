@@ -7,12 +7,14 @@
 
 #include "llama-kv-cache.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
 using namespace hearth;
 
 hearth_context::~hearth_context() {
+    compute.reset();
     pool.reset();
     if (ctx) {
         llama_free(ctx);
@@ -57,6 +59,37 @@ static bool on_abort(void * arg) {
     return ((std::atomic<bool> *) arg)->load(std::memory_order_relaxed);
 }
 
+static void set_batch(hearth_context & c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
+    c.n_tokens = n;
+    std::copy(token, token + n, c.token.begin());
+    std::copy(pos, pos + n, c.pos.begin());
+    std::copy(seq, seq + n, c.seq.begin());
+    std::copy(output, output + n, c.output.begin());
+    c.abort.store(false);
+}
+
+// Computes the batch in hand. Where a token has an output row it returns when
+// the logits are there, also those that a GPU computes.
+static int32_t decode(hearth_context & c) noexcept {
+    try {
+        take_logged_error();
+        const llama_batch b{ c.n_tokens,        c.token.data(),  nullptr,        c.pos.data(),
+                             c.n_seq_id.data(), c.seq_id.data(), c.output.data() };
+        const int32_t rc = llama_decode(c.ctx, b);
+        if (rc != 0) {
+            c.error = take_logged_error();
+        } else if (std::any_of(c.output.begin(), c.output.begin() + c.n_tokens, [](int8_t o) { return o != 0; })) {
+            llama_synchronize(c.ctx);
+        }
+        return rc;
+    } catch (const std::exception & e) {
+        c.error = e.what();
+    } catch (...) {
+        c.error = "unknown C++ exception";
+    }
+    return HEARTH_DECODE_EXCEPTION;
+}
+
 namespace {
 
 // The probes decode a few arbitrary tokens of the vocabulary.
@@ -73,7 +106,8 @@ class prober {
             pos[i]   = p0 + i;
         }
         output[n - 1] = 1;
-        if (hearth_decode(&c, n, token.data(), pos.data(), seqs.data(), output.data()) != 0) {
+        set_batch(c, n, token.data(), pos.data(), seqs.data(), output.data());
+        if (::decode(c) != 0) {
             return false;
         }
         const float * l = llama_get_logits_ith(c.ctx, n - 1);
@@ -229,12 +263,19 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         t.vocabulary = m->n_vocab;
         t.unified    = p->unified != 0;
 
+        c->token.resize(t.batch);
+        c->pos.resize(t.batch);
+        c->seq.resize(t.batch);
+        c->output.resize(t.batch);
         c->n_seq_id.assign(t.batch, 1);
-        c->seq_id.assign(t.batch, nullptr);
+        for (llama_seq_id & id : c->seq) {
+            c->seq_id.push_back(&id);
+        }
         c->rows.reserve(p->sequences);
         c->pool = std::make_unique<sample_pool>(p->threads);
         probe(*c);
-        *traits = t;
+        c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, p->done);
+        *traits    = t;
         return c.release();
     });
 }
@@ -247,26 +288,13 @@ const char * hearth_context_error(const hearth_context * c) {
     return c->error.c_str();
 }
 
-int32_t hearth_decode(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
-    c->abort.store(false);
-    try {
-        take_logged_error();
-        for (int32_t i = 0; i < n; i++) {
-            c->seq_id[i] = const_cast<llama_seq_id *>(seq + i);
-        }
-        llama_batch b{ n, const_cast<llama_token *>(token), nullptr, const_cast<llama_pos *>(pos), c->n_seq_id.data(), c->seq_id.data(),
-                       const_cast<int8_t *>(output) };
-        const int32_t rc = llama_decode(c->ctx, b);
-        if (rc != 0) {
-            c->error = take_logged_error();
-        }
-        return rc;
-    } catch (const std::exception & e) {
-        c->error = e.what();
-    } catch (...) {
-        c->error = "unknown C++ exception";
-    }
-    return HEARTH_DECODE_EXCEPTION;
+void hearth_decode_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
+    set_batch(*c, n, token, pos, seq, output);
+    c->compute->start();
+}
+
+int32_t hearth_decode_result(hearth_context * c) {
+    return c->compute->result();
 }
 
 void hearth_abort(hearth_context * c) {

@@ -41,6 +41,29 @@ class sample_pool {
     bool     stop       = false;
 };
 
+// A thread that computes one batch at a time. The goroutine that wants the batch
+// is parked meanwhile: a thread of Go's that waits inside C keeps its runtime's
+// monitor awake, which takes the cores from those that compute.
+class compute_thread {
+  public:
+    // f is called on the thread for each start; done is an eventfd of the caller.
+    compute_thread(std::function<int32_t()> f, int done);
+    ~compute_thread();
+    void    start();  // the batch before must be done
+    int32_t result(); // waits until the batch is done
+
+  private:
+    void run();
+
+    std::function<int32_t()> f;
+    int                      done;
+    std::mutex               mutex;
+    std::condition_variable  changed;
+    enum { IDLE, WANTED, STOP } state = IDLE;
+    int32_t                  code = 0;
+    std::thread              thread; // the last member: it starts when the others are there
+};
+
 } // namespace hearth
 
 struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
@@ -56,11 +79,16 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     std::atomic<bool> abort{ false };
     std::string       error;
 
+    // The batch in hand, copied: it is read on another thread than it came from.
+    int32_t                     n_tokens = 0;
+    std::vector<int32_t>        token, pos, seq;
+    std::vector<int8_t>         output;
     std::vector<int32_t>        n_seq_id; // all ones
-    std::vector<llama_seq_id *> seq_id;
+    std::vector<llama_seq_id *> seq_id;   // into seq
     std::vector<const float *>  rows;
 
-    std::unique_ptr<hearth::sample_pool> pool;
+    std::unique_ptr<hearth::sample_pool>    pool;
+    std::unique_ptr<hearth::compute_thread> compute;
 
     ~hearth_context();
 };
