@@ -66,6 +66,23 @@ func TestLine(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
 		}
 	}
+	remote := []string{"RPC0 (192.0.2.7:50052)", "RPC1 (192.0.2.8:50052)"}
+	for _, tc := range []struct {
+		name   string
+		api    nvml.Interface
+		usable int
+		want   string
+	}{
+		{"no driver", driver(nvml.ERROR_LIBRARY_NOT_FOUND), 0, "no NVIDIA driver found: serving on RPC0 (192.0.2.7:50052), RPC1 (192.0.2.8:50052) and the CPU (1 thread)"},
+		{"no backend", driver(nvml.SUCCESS, card), 0, "NVIDIA GeForce RTX 4090 (22.5 of 24.0 GiB free), driver 580.65.06, CUDA 13.1: no backend can use it (run make cuda, or update the driver): serving on RPC0 (192.0.2.7:50052), RPC1 (192.0.2.8:50052) and the CPU (1 thread)"},
+		{"a GPU too", driver(nvml.SUCCESS, card), 1, "NVIDIA GeForce RTX 4090 (22.5 of 24.0 GiB free), driver 580.65.06, CUDA 13.1; also RPC0 (192.0.2.7:50052), RPC1 (192.0.2.8:50052)"},
+	} {
+		r := detect(tc.api)
+		r.Threads, r.CPU, r.Usable, r.Others = 1, "", tc.usable, remote
+		if got := r.Line(); got != tc.want {
+			t.Errorf("with RPC devices, %s:\n got %s\nwant %s", tc.name, got, tc.want)
+		}
+	}
 	if got := (Report{Reason: "x", Threads: 1}).Line(); got != "x: serving on the CPU (1 thread)" {
 		t.Errorf("one thread: %s", got)
 	}

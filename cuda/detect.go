@@ -18,8 +18,8 @@ type GPU struct {
 	Compute    string // compute capability: "8.9"
 }
 
-// Report is what Detect found. The caller sets Usable, and Threads where it is
-// not all of the CPU's.
+// Report is what Detect found. The caller sets Usable and Others, and Threads
+// where it is not all of the CPU's.
 type Report struct {
 	Driver string // "580.65.06"; empty without a driver
 	CUDA   string // newest CUDA version the driver supports: "13.0"
@@ -30,8 +30,10 @@ type Report struct {
 	CPU string
 	// Threads compute where the CPU does.
 	Threads int
-	// Usable is how many GPUs the loaded backends can compute on.
+	// Usable is how many of the driver's GPUs the loaded backends can compute on.
 	Usable int
+	// Others describes devices besides these GPUs that models can be offloaded to.
+	Others []string
 }
 
 // Detect asks the NVIDIA driver for its GPUs. It never fails: what is missing is

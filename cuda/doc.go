@@ -3,8 +3,8 @@
 // what models will be computed on and why.
 //
 // It neither computes nor loads anything, nor decides how many layers fit: that
-// is llama.cpp's part, whose list of usable devices the caller hands in. Without a driver, or without its library,
-// everything here works and says so.
+// is llama.cpp's part, whose list of usable devices the caller hands in. Without a
+// driver, or without its library, everything here works and says so.
 //
 // Concurrency: everything is plain data and pure functions, except Detect, which
 // any goroutine may call.

@@ -8,7 +8,7 @@ import (
 // Line says in one line what models are computed on, for the log.
 func (r Report) Line() string {
 	if len(r.GPUs) == 0 {
-		return fmt.Sprintf("%s: serving on %s", r.Reason, r.cpu())
+		return fmt.Sprintf("%s: serving on %s", r.Reason, r.rest())
 	}
 	names := make([]string, len(r.GPUs))
 	for i, g := range r.GPUs {
@@ -22,12 +22,23 @@ func (r Report) Line() string {
 		line += "; " + r.Reason
 	}
 	if r.Usable == 0 {
-		return line + ": no backend can use it (run make cuda, or update the driver): serving on " + r.cpu()
+		return line + ": no backend can use it (run make cuda, or update the driver): serving on " + r.rest()
 	}
 	if r.Usable < len(r.GPUs) {
-		return line + fmt.Sprintf(": %d of %d are used", r.Usable, len(r.GPUs))
+		line += fmt.Sprintf(": %d of %d are used", r.Usable, len(r.GPUs))
+	}
+	if len(r.Others) > 0 {
+		line += "; also " + strings.Join(r.Others, ", ")
 	}
 	return line
+}
+
+// rest is what computes where no GPU of the driver does.
+func (r Report) rest() string {
+	if len(r.Others) == 0 {
+		return r.cpu()
+	}
+	return strings.Join(r.Others, ", ") + " and " + r.cpu()
 }
 
 func (r Report) cpu() string {

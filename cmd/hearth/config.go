@@ -38,6 +38,8 @@ type Config struct {
 type EngineConfig struct {
 	Placement     `yaml:",inline"`
 	engine.Config `yaml:",inline"`
+	// RPC are the ggml RPC servers, host:port, whose devices this process uses.
+	RPC []string `yaml:"rpc"`
 }
 
 // MCPConfig is the MCP endpoint at /mcp.
@@ -124,6 +126,9 @@ func (c *Config) check() error {
 		return config.Under("server", err)
 	}
 	if err := c.Engine.Placement.check(); err != nil {
+		return config.Under("engine", err)
+	}
+	if err := checkRPC(c.Engine.RPC); err != nil {
 		return config.Under("engine", err)
 	}
 	var inv *inference.InvalidError

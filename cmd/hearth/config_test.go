@@ -66,6 +66,10 @@ func TestLoadConfigErrors(t *testing.T) {
    1 | engine:
 >  2 |   kv_type: q5
                   ^`},
+		{"RPC server", "engine:\n  rpc: [192.0.2.7]\n", `:2:9: engine.rpc[0]: "192.0.2.7" is no address: write host:port, such as 192.0.2.7:50052
+   1 | engine:
+>  2 |   rpc: [192.0.2.7]
+               ^`},
 		{"model without path", "models:\n  - id: a\n", `:2:7: models[0]: has no path: name its GGUF file
    1 | models:
 >  2 |   - id: a

@@ -26,6 +26,7 @@ type loadFlags struct {
 	device      []string
 	tensorSplit []float32
 	kvType      string
+	rpc         []string
 	logLevel    string
 }
 
@@ -42,6 +43,7 @@ func addLoadFlags(cmd *cobra.Command, modelHelp string) *loadFlags {
 	flags.StringSliceVar(&f.device, "device", nil, "devices to use, such as CUDA0 (repeat, or separate by commas)")
 	flags.Float32SliceVar(&f.tensorSplit, "tensor-split", nil, "share of the model for each device, such as 3,1")
 	flags.StringVar(&f.kvType, "kv-type", d.Engine.KVType, "type of the cells: f16, q8_0, q4_0")
+	flags.StringSliceVar(&f.rpc, "rpc", nil, "ggml RPC servers whose devices are used too, such as 192.0.2.7:50052 (repeat, or separate by commas)")
 	flags.StringVar(&f.logLevel, "log-level", d.Telemetry.LogLevel, "debug, info, warn, error")
 	_ = cmd.MarkFlagFilename("model", "gguf") // the flags exist
 	_ = cmd.RegisterFlagCompletionFunc("kv-type", cobra.FixedCompletions([]string{"f16", "q8_0", "q4_0"}, cobra.ShellCompDirectiveNoFileComp))
@@ -74,6 +76,9 @@ func (f *loadFlags) apply(cmd *cobra.Command, cfg *Config) error {
 	}
 	if given("kv-type") {
 		cfg.Engine.KVType = f.kvType
+	}
+	if given("rpc") {
+		cfg.Engine.RPC = f.rpc
 	}
 	if given("log-level") {
 		cfg.Telemetry.LogLevel = f.logLevel

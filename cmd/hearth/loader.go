@@ -48,8 +48,9 @@ func libDir() (string, error) {
 	return dir, nil
 }
 
-// initNative loads the compute backends, once per process.
-func initNative(log zerolog.Logger) error {
+// initNative loads the compute backends, once per process, and adds the devices
+// of the ggml RPC servers.
+func initNative(log zerolog.Logger, rpc []string) error {
 	dir, err := libDir()
 	if err != nil {
 		return modelError(err)
@@ -68,7 +69,7 @@ func initNative(log zerolog.Logger) error {
 	if err != nil {
 		return modelError(err)
 	}
-	return nil
+	return addRPC(rpc)
 }
 
 // specs returns one spec for each configured model.

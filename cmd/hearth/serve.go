@@ -64,7 +64,7 @@ func runServe(ctx context.Context, cfg Config, file configFile, out, errOut io.W
 		return err
 	}
 	log := telemetry.NewLogger(cfg.Telemetry, errOut, isTerminal(errOut))
-	if err := initNative(log); err != nil {
+	if err := initNative(log, cfg.Engine.RPC); err != nil {
 		return err
 	}
 	listeners, err := httpserver.Listen(ctx, cfg.Server.Listen)

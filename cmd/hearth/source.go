@@ -124,7 +124,7 @@ func loadHere(ctx context.Context, cfg *Config, log zerolog.Logger, errOut io.Wr
 	if err := checkFiles(cfg); err != nil {
 		return nil, err
 	}
-	if err := initNative(log); err != nil {
+	if err := initNative(log, cfg.Engine.RPC); err != nil {
 		return nil, err
 	}
 	load := &loader{cfg: cfg, log: log}
