@@ -46,8 +46,10 @@ func TestCheckRPC(t *testing.T) {
 
 func TestOffloadDevices(t *testing.T) {
 	n, others := offloadDevices([]llama.Device{
-		{Name: "CPU", Kind: "cpu"}, {Name: "BLAS", Kind: "accel"},
-		{Name: "CUDA0", Kind: "gpu", Description: "NVIDIA L4"}, {Name: "CUDA1", Kind: "igpu"},
+		{Name: "CPU", Kind: "cpu"},
+		{Name: "BLAS", Kind: "accel"},
+		{Name: "CUDA0", Kind: "gpu", Description: "NVIDIA L4"},
+		{Name: "CUDA1", Kind: "igpu"},
 		{Name: "RPC0", Kind: "gpu", Description: "192.0.2.7:50052"},
 	})
 	if d := cmp.Diff([]string{"RPC0 (192.0.2.7:50052)"}, others); n != 2 || d != "" {
