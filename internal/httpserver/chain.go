@@ -107,11 +107,11 @@ func limits(maxBody int64, bodyTimeout, writeTimeout time.Duration) func(http.Ha
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w = newTimedWriter(w, writeTimeout)
 			if r.ContentLength > maxBody {
+				// Nothing of it is read. The route says so in its own dialect, and
+				// keeps a record where it keeps one of everything.
 				w.Header().Set("Connection", "close")
-				Refuse(w, http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("the body has %d bytes, at most %d are accepted (server.max_body)", r.ContentLength, maxBody))
-				return
-			}
-			if r.ContentLength != 0 {
+				r.Body = tooLarge{limit: maxBody}
+			} else if r.ContentLength != 0 {
 				rc := http.NewResponseController(w)
 				if err := rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err == nil {
 					r.Body = &timedBody{ReadCloser: r.Body, done: func() { _ = rc.SetReadDeadline(time.Time{}) }}
@@ -124,11 +124,13 @@ func limits(maxBody int64, bodyTimeout, writeTimeout time.Duration) func(http.Ha
 }
 
 // timedWriter gives each write a deadline of its own, so that a client that
-// stops reading does not hold a handler for ever.
+// stops reading does not hold a handler for ever. A handler that sets a deadline
+// itself is left to it until it lifts it again: one per write is enough.
 type timedWriter struct {
 	http.ResponseWriter
 	rc      *http.ResponseController
 	timeout time.Duration
+	own     bool // the handler has set a deadline
 }
 
 func newTimedWriter(w http.ResponseWriter, timeout time.Duration) *timedWriter {
@@ -138,15 +140,28 @@ func newTimedWriter(w http.ResponseWriter, timeout time.Duration) *timedWriter {
 	return t
 }
 
-// Write writes under a new deadline.
+// SetWriteDeadline takes the handler's deadline; http.ResponseController calls
+// it. The zero time lifts it.
+func (t *timedWriter) SetWriteDeadline(deadline time.Time) error {
+	t.own = !deadline.IsZero()
+	return t.rc.SetWriteDeadline(deadline)
+}
+
+func (t *timedWriter) renew() {
+	if !t.own {
+		_ = t.rc.SetWriteDeadline(time.Now().Add(t.timeout))
+	}
+}
+
+// Write writes under the handler's deadline or a new one.
 func (t *timedWriter) Write(p []byte) (int, error) {
-	_ = t.rc.SetWriteDeadline(time.Now().Add(t.timeout))
+	t.renew()
 	return t.ResponseWriter.Write(p)
 }
 
-// FlushError flushes under a new deadline; http.ResponseController calls it.
+// FlushError flushes likewise; http.ResponseController calls it.
 func (t *timedWriter) FlushError() error {
-	_ = t.rc.SetWriteDeadline(time.Now().Add(t.timeout))
+	t.renew()
 	return t.rc.Flush()
 }
 
@@ -170,6 +185,12 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// tooLarge is a body that was declared larger than the limit.
+type tooLarge struct{ limit int64 }
+
+func (b tooLarge) Read([]byte) (int, error) { return 0, &http.MaxBytesError{Limit: b.limit} }
+func (tooLarge) Close() error               { return nil }
 
 // Refuse answers with an error in the form that clients of the API know.
 func Refuse(w http.ResponseWriter, status int, code, message string) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -253,5 +254,54 @@ func TestRefusals(t *testing.T) {
 	}
 	if w := do(s, "POST", "/echo", strings.NewReader("small"), nil); w.Body.String() != "small" {
 		t.Errorf("a small body: %d %q", w.Code, w.Body)
+	}
+}
+
+// deadlines is a connection that notes the write deadlines it is given: the
+// zero time as false.
+type deadlines struct {
+	httptest.ResponseRecorder
+	set []bool
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.set = append(d.set, !t.IsZero())
+	return nil
+}
+
+// TestOneDeadlinePerWrite: a handler that sets deadlines itself is not given
+// others; one that does not, or no longer, gets one for each write and flush.
+func TestOneDeadlinePerWrite(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		handle func(w io.Writer, rc *http.ResponseController)
+		want   []bool // after the one that lifts what is left of the request before
+	}{
+		{"the handler sets none", func(w io.Writer, rc *http.ResponseController) {
+			_, _ = w.Write([]byte("a"))
+			_ = rc.Flush()
+		}, []bool{true, true}},
+		{"the handler sets its own", func(w io.Writer, rc *http.ResponseController) {
+			for range 2 {
+				_ = rc.SetWriteDeadline(time.Now().Add(time.Hour))
+				_, _ = w.Write([]byte("a"))
+				_ = rc.Flush()
+			}
+		}, []bool{true, true}},
+		{"the handler lifts it", func(w io.Writer, rc *http.ResponseController) {
+			_ = rc.SetWriteDeadline(time.Now().Add(time.Hour))
+			_ = rc.SetWriteDeadline(time.Time{})
+			_, _ = w.Write([]byte("a"))
+		}, []bool{true, false, true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn := &deadlines{ResponseRecorder: *httptest.NewRecorder()}
+			limits(1<<10, time.Minute, time.Minute)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				c.handle(w, http.NewResponseController(w))
+			})).ServeHTTP(conn, httptest.NewRequest("GET", "/", nil))
+			if want := append([]bool{false}, c.want...); !slices.Equal(conn.set, want) {
+				t.Errorf("deadlines %v, want %v", conn.set, want)
+			}
+		})
 	}
 }

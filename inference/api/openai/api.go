@@ -32,6 +32,10 @@ type Config struct {
 	PingInterval time.Duration
 	// MaxBodyBytes bounds a request's body; more is answered with 413.
 	MaxBodyBytes int64
+	// Refused, unless it is nil, is told of each chat and completion that never
+	// reached a model: once, on the handler's goroutine, before the client is
+	// answered. Of all others the model has heard.
+	Refused func(context.Context, inference.Refusal)
 }
 
 // API is the set of handlers.
@@ -86,16 +90,6 @@ func (a *API) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	a.writeError(w, http.StatusMethodNotAllowed, errorBody{
 		Message: fmt.Sprintf("%s does not take %s", r.URL.Path, r.Method), Type: "invalid_request_error", Code: "method_not_allowed",
 	})
-}
-
-// lease acquires the model that f names.
-func (a *API) lease(ctx context.Context, f *fields) (inference.Lease, error) {
-	var id string
-	f.str("model", &id)
-	if err := f.err(); err != nil {
-		return nil, err
-	}
-	return a.cfg.Models.Acquire(ctx, id)
 }
 
 // fingerprint identifies what answers: the same model, served in the same way.

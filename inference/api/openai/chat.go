@@ -12,44 +12,32 @@ import (
 
 // chatCompletions serves POST /v1/chat/completions.
 func (a *API) chatCompletions(w http.ResponseWriter, r *http.Request) {
-	f, err := a.readBody(w, r)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	lease, err := a.lease(r.Context(), f)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	defer lease.Release()
-	info := lease.Info()
-	req := &inference.ChatRequest{Options: a.readOptions(r, f, info.Defaults)}
-	send := readStreaming(f)
-	readChat(f, req)
-	if err := f.err(); err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	a.ignored(r, f)
-	s, err := lease.Chat(r.Context(), req)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	head := chatHead{ID: a.id("chatcmpl-"), Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info)}
-	if send.on {
-		head.Object = "chat.completion.chunk"
-		a.stream(w, r, s, &chatChunker{head: head, usage: send.usage, progress: send.progress, logprobs: req.Logprobs, started: make([]bool, req.N)})
-		return
-	}
+	a.generate(w, r, &chatRoute{})
+}
+
+// chatRoute is what a chat has of its own.
+type chatRoute struct{ req inference.ChatRequest }
+
+func (*chatRoute) action() string   { return inference.ActionChat }
+func (*chatRoute) idPrefix() string { return "chatcmpl-" }
+
+func (c *chatRoute) read(f *fields, o inference.Options) {
+	c.req.Options = o
+	readChat(f, &c.req)
+}
+
+func (c *chatRoute) start(ctx context.Context, m inference.Lease) (inference.Stream, error) {
+	return m.Chat(ctx, &c.req)
+}
+
+func (c *chatRoute) chunker(head chatHead, send streaming) chunker {
+	head.Object = "chat.completion.chunk"
+	return &chatChunker{head: head, usage: send.usage, progress: send.progress, logprobs: c.req.Logprobs, started: make([]bool, c.req.N)}
+}
+
+func (c *chatRoute) collect(ctx context.Context, s inference.Stream, head chatHead) (any, error) {
 	head.Object = "chat.completion"
-	out, err := collectChat(r.Context(), s, head, req)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	a.writeJSON(w, http.StatusOK, out)
+	return collectChat(ctx, s, head, &c.req)
 }
 
 // chatHead is what all chunks of an answer have in common.
@@ -90,54 +78,64 @@ type chatChunker struct {
 	progress bool
 	logprobs bool
 	started  []bool // choices whose role was sent
+
+	// Of the chunk in hand; the memory is reused.
+	chunk  chatChunk
+	choice [1]chatDelta
+	call   [1]toolCall
+	total  *usage
 }
 
 func (c *chatChunker) showsProgress() bool { return c.progress }
 
-func (c *chatChunker) chunks(out func(any) error, ev *inference.Event) error {
+func (c *chatChunker) chunks(e *eventWriter, ev *inference.Event) error {
 	switch ev.Kind {
 	case inference.EventProgress:
 		if !c.progress {
 			return nil
 		}
-		return out(chatChunk{chatHead: c.head, Choices: []chatDelta{}, Progress: wireProgress(ev.Progress)})
+		c.chunk = chatChunk{chatHead: c.head, Choices: c.choice[:0], Progress: wireProgress(ev.Progress)}
+		return e.data(&c.chunk)
 	case inference.EventDelta:
-		return c.delta(out, ev)
+		return c.delta(e, ev)
 	case inference.EventFinish:
-		if err := c.start(out, ev.Choice); err != nil {
+		if err := c.start(e, ev.Choice); err != nil {
 			return err
 		}
 		reason := string(ev.Finish)
-		return out(c.chunk(chatDelta{Index: ev.Choice, Finish: &reason}))
+		return c.send(e, chatDelta{Index: ev.Choice, Finish: &reason})
 	case inference.EventUsage:
 		if !c.usage {
 			return nil
 		}
-		u := wireUsage(&ev.Usage)
-		return out(chatChunk{chatHead: c.head, Choices: []chatDelta{}, Usage: &u})
+		c.total = wireUsage(&ev.Usage)
+		c.chunk = chatChunk{chatHead: c.head, Choices: c.choice[:0], Usage: &c.total}
+		return e.data(&c.chunk)
 	}
 	return nil
 }
 
-func (c *chatChunker) chunk(d chatDelta) chatChunk {
-	chunk := chatChunk{chatHead: c.head, Choices: []chatDelta{d}}
+// send sends a chunk with one choice.
+func (c *chatChunker) send(e *eventWriter, d chatDelta) error {
+	c.choice[0] = d
+	c.chunk = chatChunk{chatHead: c.head, Choices: c.choice[:]}
 	if c.usage {
-		chunk.Usage = new(*usage) // null in all chunks but the last
+		c.chunk.Usage = &c.total // null in all chunks but the last
 	}
-	return chunk
+	return e.data(&c.chunk)
 }
 
 // start sends the role, once for each choice.
-func (c *chatChunker) start(out func(any) error, choice int) error {
+func (c *chatChunker) start(e *eventWriter, choice int) error {
 	if c.started[choice] {
 		return nil
 	}
 	c.started[choice] = true
-	return out(c.chunk(chatDelta{Index: choice, Delta: delta{Role: "assistant", Content: new(string)}}))
+	return c.send(e, chatDelta{Index: choice, Delta: delta{Role: "assistant", Content: new(string)}})
 }
 
-func (c *chatChunker) delta(out func(any) error, ev *inference.Event) error {
-	if err := c.start(out, ev.Choice); err != nil {
+func (c *chatChunker) delta(e *eventWriter, ev *inference.Event) error {
+	if err := c.start(e, ev.Choice); err != nil {
 		return err
 	}
 	d := chatDelta{Index: ev.Choice, Delta: delta{Reasoning: ev.Reasoning}}
@@ -145,16 +143,16 @@ func (c *chatChunker) delta(out func(any) error, ev *inference.Event) error {
 		d.Delta.Content = &ev.Content
 	}
 	if t := ev.ToolCall; t != nil {
-		call := toolCall{Index: &t.Index, ID: t.ID, Function: functionCall{Name: t.Name, Arguments: t.Arguments}}
+		c.call[0] = toolCall{Index: &t.Index, ID: t.ID, Function: functionCall{Name: t.Name, Arguments: t.Arguments}}
 		if t.ID != "" {
-			call.Type = "function"
+			c.call[0].Type = "function"
 		}
-		d.Delta.ToolCalls = []toolCall{call}
+		d.Delta.ToolCalls = c.call[:]
 	}
 	if c.logprobs && len(ev.Logprobs) > 0 {
 		d.Logprobs = &chatLogprobs{Content: wireTokens(ev.Logprobs)}
 	}
-	return out(c.chunk(d))
+	return c.send(e, d)
 }
 
 // chatResponse is an answer in one piece.

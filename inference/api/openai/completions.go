@@ -14,42 +14,32 @@ import (
 
 // completions serves POST /v1/completions.
 func (a *API) completions(w http.ResponseWriter, r *http.Request) {
-	f, err := a.readBody(w, r)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	lease, err := a.lease(r.Context(), f)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	defer lease.Release()
-	info := lease.Info()
-	req := &inference.CompletionRequest{Options: a.readOptions(r, f, info.Defaults)}
-	send := readStreaming(f)
-	readCompletion(f, req)
-	if err := f.err(); err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	a.ignored(r, f)
-	s, err := lease.Complete(r.Context(), req)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	head := chatHead{ID: a.id("cmpl-"), Object: "text_completion", Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info)}
-	if send.on {
-		a.stream(w, r, s, &textChunker{head: head, usage: send.usage, progress: send.progress, logprobs: req.Logprobs, offset: make([]int, req.N)})
-		return
-	}
-	out, err := collectText(r.Context(), s, head, req)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	a.writeJSON(w, http.StatusOK, out)
+	a.generate(w, r, &textRoute{})
+}
+
+// textRoute is what a completion has of its own.
+type textRoute struct{ req inference.CompletionRequest }
+
+func (*textRoute) action() string   { return inference.ActionComplete }
+func (*textRoute) idPrefix() string { return "cmpl-" }
+
+func (c *textRoute) read(f *fields, o inference.Options) {
+	c.req.Options = o
+	readCompletion(f, &c.req)
+}
+
+func (c *textRoute) start(ctx context.Context, m inference.Lease) (inference.Stream, error) {
+	return m.Complete(ctx, &c.req)
+}
+
+func (c *textRoute) chunker(head chatHead, send streaming) chunker {
+	head.Object = "text_completion"
+	return &textChunker{head: head, usage: send.usage, progress: send.progress, logprobs: c.req.Logprobs, offset: make([]int, c.req.N)}
+}
+
+func (c *textRoute) collect(ctx context.Context, s inference.Stream, head chatHead) (any, error) {
+	head.Object = "text_completion"
+	return collectText(ctx, s, head, &c.req)
 }
 
 // readCompletion takes what a completion has beyond the common options.
@@ -144,40 +134,46 @@ type textChunker struct {
 	progress bool
 	logprobs bool
 	offset   []int
+
+	// Of the chunk in hand; the memory is reused.
+	chunk  textChunk
+	choice [1]textChoice
+	total  *usage
 }
 
 func (c *textChunker) showsProgress() bool { return c.progress }
 
-func (c *textChunker) chunks(out func(any) error, ev *inference.Event) error {
-	chunk := textChunk{chatHead: c.head, Choices: []textChoice{}}
+func (c *textChunker) chunks(e *eventWriter, ev *inference.Event) error {
+	c.chunk = textChunk{chatHead: c.head, Choices: c.choice[:0]}
 	if c.usage {
-		chunk.Usage = new(*usage)
+		c.chunk.Usage = &c.total // null in all chunks but the last
 	}
 	switch ev.Kind {
 	case inference.EventDelta:
-		choice := textChoice{Text: ev.Content, Index: ev.Choice}
+		c.choice[0] = textChoice{Text: ev.Content, Index: ev.Choice}
 		if c.logprobs && len(ev.Logprobs) > 0 {
-			choice.Logprobs = newTextLogprobs()
-			c.offset[ev.Choice] = choice.Logprobs.add(ev.Logprobs, c.offset[ev.Choice])
+			c.choice[0].Logprobs = newTextLogprobs()
+			c.offset[ev.Choice] = c.choice[0].Logprobs.add(ev.Logprobs, c.offset[ev.Choice])
 		}
-		chunk.Choices = append(chunk.Choices, choice)
+		c.chunk.Choices = c.choice[:]
 	case inference.EventFinish:
 		reason := string(ev.Finish)
-		chunk.Choices = append(chunk.Choices, textChoice{Index: ev.Choice, Finish: &reason})
+		c.choice[0] = textChoice{Index: ev.Choice, Finish: &reason}
+		c.chunk.Choices = c.choice[:]
 	case inference.EventUsage:
 		if !c.usage {
 			return nil
 		}
-		*chunk.Usage = wireUsage(&ev.Usage)
+		c.total = wireUsage(&ev.Usage)
 	case inference.EventProgress:
 		if !c.progress {
 			return nil
 		}
-		chunk.Progress = wireProgress(ev.Progress)
+		c.chunk.Progress = wireProgress(ev.Progress)
 	default:
 		return nil
 	}
-	return out(chunk)
+	return e.data(&c.chunk)
 }
 
 // collectText reads a stream to its end.

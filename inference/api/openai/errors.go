@@ -41,14 +41,6 @@ func body(s *inference.Status) errorBody {
 
 // fail answers err. Nothing may have been written before.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		a.writeError(w, http.StatusRequestEntityTooLarge, errorBody{
-			Message: "the body has more than " + strconv.FormatInt(large.Limit, 10) + " bytes, which is the limit here",
-			Type:    "invalid_request_error", Code: "body_too_large",
-		})
-		return
-	}
 	s := a.classify(r, err)
 	if s.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(s.RetryAfter.Seconds()))))
@@ -56,9 +48,22 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.writeError(w, s.HTTP, body(&s))
 }
 
+// statusOf maps err: a body too large, which only HTTP knows, or what is in the
+// one table.
+func statusOf(err error) inference.Status {
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return inference.Status{
+			HTTP: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "body_too_large",
+			Message: "the body has more than " + strconv.FormatInt(large.Limit, 10) + " bytes, which is the limit here",
+		}
+	}
+	return inference.Classify(err)
+}
+
 // classify maps err, and logs what the client is not told.
 func (a *API) classify(r *http.Request, err error) inference.Status {
-	s := inference.Classify(err)
+	s := statusOf(err)
 	if s.HTTP >= 500 && s.RetryAfter == 0 && !errors.Is(err, context.Canceled) {
 		a.cfg.Log.Error().Err(err).Str("request_id", requestID(r)).Str("code", s.Code).Msg("request failed")
 	}

@@ -74,10 +74,11 @@ func (e *eventWriter) flush() error {
 // connection.
 func (e *eventWriter) done() { _ = e.rc.SetWriteDeadline(time.Time{}) }
 
-// chunker turns events into the chunks of a dialect.
+// chunker turns events into the chunks of a dialect. It belongs to one stream,
+// and may use the memory of a chunk again for the next.
 type chunker interface {
-	// chunks adds to out what ev means; nothing, if it has no place.
-	chunks(out func(any) error, ev *inference.Event) error
+	// chunks adds to e what ev means; nothing, if it has no place.
+	chunks(e *eventWriter, ev *inference.Event) error
 	// showsProgress says whether chunks makes something of progress.
 	showsProgress() bool
 }
@@ -111,10 +112,14 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, s inference.Stream,
 
 // pump writes events until the last; nil: all is written.
 func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c chunker) error {
+	wait := &patience{ctx: ctx, every: a.cfg.PingInterval}
+	defer wait.end()
+	var ev inference.Event // one for the whole stream, as chunks takes its address
+	var err error
 	for {
-		ev, err := a.next(ctx, e, s, c.showsProgress())
+		ev, err = wait.next(e, s, c.showsProgress())
 		for err == nil {
-			if err := c.chunks(e.data, &ev); err != nil {
+			if err := c.chunks(e, &ev); err != nil {
 				return err
 			}
 			if e.buf.Len() >= maxBatch {
@@ -141,28 +146,51 @@ func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c ch
 	}
 }
 
-// next waits for an event, and keeps the connection alive meanwhile.
-// Progress of the prompt that is not shown writes nothing, so it does not put a
-// ping off.
-func (a *API) next(ctx context.Context, e *eventWriter, s inference.Stream, shown bool) (inference.Event, error) {
-	due := time.Now().Add(a.cfg.PingInterval)
+// patience waits for events and keeps the connection alive meanwhile. The
+// context that ends a wait, with the timer in it, serves many events: a new one
+// is made when its time has come, which is once an interval, not once an event.
+type patience struct {
+	ctx   context.Context // of the request
+	every time.Duration   // silence that ends in a ping
+	wait  context.Context // ends no later than a ping is due; nil before the first wait
+	stop  context.CancelFunc
+}
+
+// until returns a context that ends at due or before.
+func (p *patience) until(due time.Time) context.Context {
+	if p.wait == nil || p.wait.Err() != nil {
+		p.end()
+		p.wait, p.stop = context.WithDeadlineCause(p.ctx, due, errPing)
+	}
+	return p.wait
+}
+
+// end stops the timer.
+func (p *patience) end() {
+	if p.stop != nil {
+		p.stop()
+	}
+}
+
+// next waits for an event. Progress of the prompt that is not shown writes
+// nothing, so it does not put a ping off.
+func (p *patience) next(e *eventWriter, s inference.Stream, shown bool) (inference.Event, error) {
+	due := time.Now().Add(p.every)
 	for {
-		wait, cancel := context.WithDeadlineCause(ctx, due, errPing)
-		ev, err := s.Next(wait)
-		cause := context.Cause(wait)
-		cancel()
-		if err == nil && ev.Kind == inference.EventProgress && !shown {
-			if time.Now().Before(due) {
-				continue
-			}
-		} else if err == nil || !errors.Is(cause, errPing) || !errors.Is(err, context.DeadlineExceeded) {
+		ev, err := s.Next(p.until(due))
+		hidden := err == nil && ev.Kind == inference.EventProgress && !shown
+		ended := errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(p.wait), errPing)
+		if !hidden && !ended {
 			return ev, err
+		}
+		if time.Now().Before(due) {
+			continue // the wait began before the last write
 		}
 		e.buf.WriteString(": ping\n\n")
 		if err := clientError(e.flush()); err != nil {
 			return ev, err
 		}
-		due = time.Now().Add(a.cfg.PingInterval)
+		due = time.Now().Add(p.every)
 	}
 }
 

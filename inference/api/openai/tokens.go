@@ -6,14 +6,9 @@ import (
 	"hearth/inference"
 )
 
-// withModel reads the body and leases the model that it names.
+// withModel answers with what answer makes of the fields and the model.
 func (a *API) withModel(w http.ResponseWriter, r *http.Request, answer func(*fields, inference.Lease) (any, error)) {
-	f, err := a.readBody(w, r)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	lease, err := a.lease(r.Context(), f)
+	f, lease, err := a.open(w, r)
 	if err != nil {
 		a.fail(w, r, err)
 		return
