@@ -51,6 +51,8 @@ func (f *fakeModel) SchemaToGrammar(schema []byte) (string, error) {
 	return "root ::= alternative-0\nalternative-0 ::= " + fmt.Sprintf("%q", schema) + "\n", nil
 }
 
+func (f *fakeModel) ControlTexts() []string { return nil }
+
 func (f *fakeModel) Caps() map[string]bool {
 	return map[string]bool{"supports_tools": f.tools, "supports_tool_calls": f.tools, "supports_parallel_tool_calls": true}
 }

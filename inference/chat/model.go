@@ -18,6 +18,8 @@ type LanguageModel interface {
 	// SchemaToGrammar returns a GBNF grammar whose root rule is "root" and which
 	// matches the JSON values that satisfy the schema.
 	SchemaToGrammar(schema []byte) (string, error)
+	// ControlTexts returns the texts that ParseSpecial reads as control tokens.
+	ControlTexts() []string
 	// Caps says what the chat template can render: supports_tools,
 	// supports_tool_calls, supports_parallel_tool_calls and others.
 	Caps() map[string]bool
@@ -58,6 +60,8 @@ type Model struct {
 	submit submitFunc
 	newID  func() string // ids of tool calls
 
+	controls *controls
+
 	caps map[string]bool
 	// plain: without tools and schemas, generated text is the content as it is.
 	plain bool
@@ -87,7 +91,7 @@ func newModel(cfg Config, lm LanguageModel, submit submitFunc) (*Model, error) {
 	if cfg.Info.Context <= 1 || cfg.Info.Vocabulary <= 0 {
 		return nil, fmt.Errorf("chat: the model's context (%d tokens) and vocabulary (%d tokens) must be known", cfg.Info.Context, cfg.Info.Vocabulary)
 	}
-	m := &Model{info: cfg.Info, lm: lm, submit: submit, newID: newCallID}
+	m := &Model{info: cfg.Info, lm: lm, submit: submit, newID: newCallID, controls: newControls(lm.ControlTexts())}
 	m.info.TemplateTools = false
 	if m.info.ChatTemplate {
 		m.caps = lm.Caps()
@@ -135,16 +139,6 @@ func (m *Model) CountChat(r *inference.ChatRequest) (int, error) {
 	}
 	tokens, err := m.promptTokens(p.prompt)
 	return len(tokens), err
-}
-
-// promptTokens tokenizes a rendered prompt. The begin-of-sequence token is added
-// where the vocabulary asks for it; a template's own was taken off by Apply.
-func (m *Model) promptTokens(prompt string) ([]int32, error) {
-	tokens, err := m.lm.Tokenize(prompt, inference.TokenizeOptions{AddSpecial: true, ParseSpecial: true})
-	if err != nil {
-		return nil, fmt.Errorf("tokenize the prompt: %w", err)
-	}
-	return tokens, nil
 }
 
 // Chat starts the assistant's next message. An error means that nothing was
@@ -200,7 +194,7 @@ func (m *Model) Complete(ctx context.Context, r *inference.CompletionRequest) (i
 			}
 		}
 	} else {
-		if tokens, err = m.promptTokens(r.Prompt); err != nil {
+		if tokens, err = m.tokenizePrompt(r.Prompt, true, true); err != nil {
 			return nil, err
 		}
 		if r.Echo {

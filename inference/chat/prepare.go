@@ -9,7 +9,7 @@ import (
 
 // prepared is a conversation made ready for the engine.
 type prepared struct {
-	prompt    string
+	prompt    promptText
 	grammar   *inference.Grammar
 	preserved []int32
 	stops     []string
@@ -62,7 +62,7 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{prompt: out.Prompt, preserved: out.Preserved, stops: out.Stops}
+	p := &prepared{prompt: out.prompt, preserved: out.Preserved, stops: out.Stops}
 	plain := m.plain && !out.SupportsThinking
 	switch {
 	case schema == nil:
@@ -116,7 +116,7 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 	if err != nil {
 		return nil, err
 	}
-	prompt := out.Prompt
+	prompt := out.prompt
 	callable := callableTools(r.Tools, choice)
 	tools, large := callable, !fits(callable) || len(out.Grammar) > maxGrammarBytes
 	if large {

@@ -65,7 +65,8 @@ type applyOutput struct {
 	GenerationPrompt string   `json:"generation_prompt"`
 	SupportsThinking bool     `json:"supports_thinking"`
 
-	raw []byte // the document itself, for NewParser
+	raw    []byte // the document itself, for NewParser
+	prompt promptText
 }
 
 func (o *applyOutput) grammar() *inference.Grammar {
@@ -110,6 +111,24 @@ func (m *Model) apply(in *applyInput) (*applyOutput, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the template's input: %w", err)
 	}
+	out, err := m.render(doc)
+	if err != nil {
+		return nil, err
+	}
+	out.prompt.text = out.Prompt
+	mark := newMark()
+	if marked, changed := m.controls.markJSON(doc, mark); changed {
+		// Only the prompt is of use: in grammar and parser the marks would be wrong.
+		with, err := m.render(marked)
+		if err != nil {
+			return nil, err
+		}
+		out.prompt = promptText{text: with.Prompt, mark: mark}
+	}
+	return out, nil
+}
+
+func (m *Model) render(doc []byte) (_ *applyOutput, err error) {
 	out := &applyOutput{}
 	if out.raw, err = m.lm.Apply(doc); err != nil {
 		return nil, refused("messages", "the model's chat template refuses this conversation", err)

@@ -93,7 +93,7 @@ HEARTH_API char *  hearth_model_meta(hearth_model * m, const char * key); // NUL
 
 enum {
     HEARTH_TOKEN_EOG     = 1,
-    HEARTH_TOKEN_CONTROL = 2,
+    HEARTH_TOKEN_CONTROL = 2, // read from text only with parse_special
 };
 
 // Texts of all tokens, one after the other; offsets has one more than there are

@@ -39,7 +39,7 @@ int64_t hearth_vocab_pieces(hearth_model * m, int32_t special, char * buf, int64
 void hearth_vocab_flags(hearth_model * m, uint8_t * flags) {
     for (int32_t t = 0; t < m->n_vocab; t++) {
         flags[t] = (llama_vocab_is_eog(m->vocab, t) ? HEARTH_TOKEN_EOG : 0) |
-                   (llama_vocab_is_control(m->vocab, t) ? HEARTH_TOKEN_CONTROL : 0);
+                   (llama_vocab_get_attr(m->vocab, t) & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN) ? HEARTH_TOKEN_CONTROL : 0);
     }
 }
 

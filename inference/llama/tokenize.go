@@ -89,6 +89,18 @@ func (m *Model) Piece(token int32, special bool) []byte {
 	return v.text[v.offset[token]:v.offset[token+1]:v.offset[token+1]]
 }
 
+// ControlTexts returns the texts that Tokenize reads as control tokens where
+// ParseSpecial is set.
+func (m *Model) ControlTexts() []string {
+	var texts []string
+	for token, flags := range m.vocab.flags {
+		if text := m.Piece(int32(token), true); flags&C.HEARTH_TOKEN_CONTROL != 0 && len(text) > 0 {
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
+}
+
 // EndOfGeneration reports whether the model ends its turn with token.
 func (m *Model) EndOfGeneration(token int32) bool {
 	return token >= 0 && int(token) < len(m.vocab.flags) && m.vocab.flags[token]&C.HEARTH_TOKEN_EOG != 0
