@@ -49,29 +49,15 @@ message), one answer is printed and nothing else.
 				return usageError(errors.New("the message is empty"))
 			}
 		}
-		ctx, stop := withSignals(cmd.Context())
-		defer func() { stop() }()
-		src, err := from.open(ctx, cmd)
-		if err != nil {
-			return interrupted(ctx, err)
-		}
-		err = func() error {
-			m, err := src.acquire(ctx, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			defer m.Release()
+		return from.ask(cmd, func(ctx context.Context, src *source, m inference.Model) error {
 			c := &conversation{model: m, options: sampling.options(cmd, m), noReasoning: noReasoning, out: cmd.OutOrStdout(), status: cmd.ErrOrStderr()}
 			c.setSystem(system)
 			if !interactive {
 				return c.answer(ctx, message)
 			}
-			// From here on Ctrl-C is the conversation's.
-			stop()
-			stop = func() {}
+			src.leaveSignals() // from here on Ctrl-C is the conversation's
 			return c.talk(cmd.Context(), src.where)
-		}()
-		return interrupted(ctx, errors.Join(err, src.close()))
+		})
 	}
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -68,7 +69,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 }
 
 // withSignals returns a context that SIGINT or SIGTERM ends with the cause
-// errInterrupted. A second signal ends the process at once.
+// errInterrupted. A second signal ends the process at once. The function that it
+// returns leaves signals to others again; calling it twice does no harm.
 func withSignals(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
@@ -87,11 +89,11 @@ func withSignals(ctx context.Context) (context.Context, context.CancelFunc) {
 		case <-done:
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		signal.Stop(signals)
 		close(done)
 		cancel(nil)
-	}
+	})
 }
 
 // interrupted replaces an error that only says that ctx ended by its cause.

@@ -49,18 +49,7 @@ message use hearth chat.
 		if err != nil {
 			return err
 		}
-		ctx, stop := withSignals(cmd.Context())
-		defer stop()
-		src, err := from.open(ctx, cmd)
-		if err != nil {
-			return interrupted(ctx, err)
-		}
-		err = func() error {
-			m, err := src.acquire(ctx, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			defer m.Release()
+		return from.ask(cmd, func(ctx context.Context, _ *source, m inference.Model) error {
 			o := sampling.options(cmd, m)
 			o.N, o.Format = n, format
 			s, err := m.Complete(ctx, &inference.CompletionRequest{Options: o, Prompt: prompt, Echo: echo})
@@ -71,8 +60,7 @@ message use hearth chat.
 			p := &printer{out: cmd.OutOrStdout(), status: cmd.ErrOrStderr(), choices: n}
 			_, err = p.print(ctx, s)
 			return err
-		}()
-		return interrupted(ctx, errors.Join(err, src.close()))
+		})
 	}
 	return cmd
 }

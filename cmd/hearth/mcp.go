@@ -27,41 +27,32 @@ the resources models://. Everything else is written to standard error.
 	}
 	from := addSourceFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := withSignals(cmd.Context())
-		defer stop()
-		cfg, _, err := loadConfig(configFlag(cmd))
-		if err != nil {
-			return err
-		}
-		if cmd.Flags().Changed("log-level") {
-			cfg.Telemetry.LogLevel = from.logLevel
-			if err := cfg.check(); err != nil {
-				return configError(err)
-			}
-		}
-		src, err := from.open(ctx, cmd)
-		if err != nil {
-			return interrupted(ctx, err)
-		}
-		errOut := cmd.ErrOrStderr()
-		log := telemetry.NewLogger(cfg.Telemetry, errOut, isTerminal(errOut))
-		err = func() (err error) {
-			sink, err := audit.Open(cfg.Audit, log)
-			if err != nil {
-				return configError(err)
-			}
-			defer func() { err = errors.Join(err, sink.Close()) }()
-			s, err := newMCPServer(&cfg, &audited{Models: src.models, sink: sink}, log)
-			if err != nil {
-				return err
-			}
-			serving := audit.WithVia(inference.WithCaller(ctx, inference.DefaultCaller), "mcp stdio")
-			if err := s.ServeStdio(serving, cmd.InOrStdin(), cmd.OutOrStdout()); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted) {
-				return fmt.Errorf("serve MCP: %w", err)
-			}
-			return nil
-		}()
-		return errors.Join(err, src.close())
+		return from.use(cmd, func(ctx context.Context, src *source) error { return serveStdio(ctx, cmd, src) })
 	}
 	return cmd
+}
+
+// serveStdio serves MCP until the input or ctx ends.
+func serveStdio(ctx context.Context, cmd *cobra.Command, src *source) (err error) {
+	models, err := src.preferring(ctx)
+	if err != nil {
+		return err
+	}
+	errOut := cmd.ErrOrStderr()
+	log := telemetry.NewLogger(src.cfg.Telemetry, errOut, isTerminal(errOut))
+	sink, err := audit.Open(src.cfg.Audit, log)
+	if err != nil {
+		return configError(err)
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	s, err := newMCPServer(&src.cfg, &audited{Models: models, sink: sink}, log)
+	if err != nil {
+		return err
+	}
+	serving := audit.WithVia(inference.WithCaller(ctx, inference.DefaultCaller), "mcp stdio")
+	err = s.ServeStdio(serving, cmd.InOrStdin(), cmd.OutOrStdout())
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted) {
+		return fmt.Errorf("serve MCP: %w", err)
+	}
+	return nil
 }

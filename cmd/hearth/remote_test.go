@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +191,118 @@ func TestErrorsThroughAServer(t *testing.T) {
 	}
 	if _, err := serveFake(t, &fakeModel{}).Acquire(t.Context(), "other"); !errors.Is(err, inference.ErrModelNotFound) {
 		t.Errorf("an unknown model: %v", err)
+	}
+}
+
+// namedModel is a fakeModel with another id.
+type namedModel struct {
+	*fakeModel
+	id string
+}
+
+func (m namedModel) Info() inference.ModelInfo {
+	info := m.fakeModel.Info()
+	info.ID = m.id
+	return info
+}
+
+// namedModels serves several.
+type namedModels []namedModel
+
+func (all namedModels) List() []inference.ModelStatus {
+	var list []inference.ModelStatus
+	for _, m := range all {
+		list = append(list, inference.ModelStatus{Info: m.Info(), State: inference.ModelReady, Progress: 1})
+	}
+	return list
+}
+
+func (all namedModels) Acquire(_ context.Context, id string) (inference.Lease, error) {
+	missing := &inference.ModelError{ID: id}
+	for _, m := range all {
+		if id == "" || id == m.id {
+			return m, nil
+		}
+		missing.Served = append(missing.Served, m.id)
+	}
+	return nil, missing
+}
+
+// TestModelOfTheServerForMCP runs hearth mcp against a server of three models:
+// the one that is named is the first of the list and answers the tools.
+func TestModelOfTheServerForMCP(t *testing.T) {
+	api, err := openai.New(openai.Config{Log: zerolog.Nop(), Models: namedModels{
+		{&fakeModel{events: says("I am a.")}, "a"}, {&fakeModel{events: says("I am b.")}, "b"}, {&fakeModel{events: says("I am c.")}, "c"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router := chi.NewRouter()
+	api.Routes(router)
+	router.Get("/healthz", newHealth("v").live)
+	srv := httptest.NewServer(router)
+	defer srv.Close()
+	file := filepath.Join(t.TempDir(), "b") // a file: for processes that load it themselves
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const calls = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_models","arguments":{}}}
+{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"chat","arguments":{"prompt":"Who are you?"}}}
+{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"chat","arguments":{"prompt":"And you?","model":"a"}}}
+`
+	for _, c := range []struct {
+		name, flag, env string
+		order           string // of the models, empty if the command refuses
+		want            string // the default's answer, or the message
+	}{
+		{"none named", "", "", "abc", "I am a."},
+		{"flag", "b", "", "bac", "I am b."},
+		{"variable", "", "c", "cab", "I am c."},
+		{"flag before variable", "b", "c", "bac", "I am b."},
+		{"variable with a file", "", file, "abc", "I am a."},
+		{"unknown by flag", "d", "", "", `--model: no model "d" is served here; there is: a, b, c`},
+		{"unknown by variable", "", "d", "", `HEARTH_MODEL: no model "d" is served here; there is: a, b, c`},
+		{"file by flag", file, "", "", "--model: no model"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv(modelEnv, c.env)
+			t.Setenv(urlEnv, srv.URL)
+			args := []string{"mcp"}
+			if c.flag != "" {
+				args = append(args, "--model", c.flag)
+			}
+			var out, errOut bytes.Buffer
+			code := run(t.Context(), args, strings.NewReader(calls), &out, zerolog.SyncWriter(&errOut))
+			if c.order == "" {
+				if code != exitUsage || !strings.Contains(errOut.String(), c.want) || out.Len() > 0 {
+					t.Errorf("code %d, %s%s; want %d and %q", code, errOut.String(), out.String(), exitUsage, c.want)
+				}
+				return
+			}
+			answers := map[int]string{}
+			for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+				var answer struct {
+					ID     int
+					Result struct {
+						Structured struct {
+							Text   string
+							Models []struct{ ID string }
+						} `json:"structuredContent"`
+					}
+				}
+				if err := json.Unmarshal([]byte(line), &answer); err != nil {
+					t.Fatalf("%v: %s", err, line)
+				}
+				answers[answer.ID] += answer.Result.Structured.Text
+				for _, m := range answer.Result.Structured.Models {
+					answers[answer.ID] += m.ID
+				}
+			}
+			want := map[int]string{1: c.order, 2: c.want, 3: "I am a."}
+			if d := cmp.Diff(want, answers); code != exitOK || d != "" {
+				t.Errorf("code %d, %s\n%s\n%s", code, d, out.String(), errOut.String())
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,43 +81,92 @@ func (f *sourceFlags) server(ctx context.Context, cfg *Config) (*remote, error) 
 // source is where a command's models are.
 type source struct {
 	models inference.Models
-	id     string // the model asked for; empty: the first
+	// id is the model that by (a flag or a variable) asks for; empty: the first.
+	id, by string
 	where  string // for people: the server's URL, or this process
+	cfg    Config // what the file says, with the flag --log-level over it
 	close  func() error
+	// leaveSignals is for who handles Ctrl-C itself; it ends the context.
+	leaveSignals func()
 }
 
-// open finds the server, or loads the models in this process and waits until
-// the one that is asked for is ready.
+// use opens the source, calls do with it, and closes it. A signal ends ctx.
+func (f *sourceFlags) use(cmd *cobra.Command, do func(ctx context.Context, src *source) error) error {
+	ctx, stop := withSignals(cmd.Context())
+	defer stop()
+	src, err := f.open(ctx, cmd)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	src.leaveSignals = stop
+	return errors.Join(interrupted(ctx, do(ctx, src)), src.close())
+}
+
+// ask is use with a lease on the model that is asked for.
+func (f *sourceFlags) ask(cmd *cobra.Command, do func(ctx context.Context, src *source, m inference.Model) error) error {
+	return f.use(cmd, func(ctx context.Context, src *source) error {
+		m, err := src.acquire(ctx, cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		defer m.Release()
+		return do(ctx, src, m)
+	})
+}
+
+// open finds the server, or loads the model in this process and waits until it
+// is ready.
 func (f *sourceFlags) open(ctx context.Context, cmd *cobra.Command) (*source, error) {
 	cfg, _, err := loadConfig(configFlag(cmd))
 	if err != nil {
 		return nil, err
+	}
+	if cmd.Flags().Changed("log-level") {
+		cfg.Telemetry.LogLevel = f.logLevel
+		if err := cfg.check(); err != nil {
+			return nil, configError(err)
+		}
 	}
 	server, err := f.server(ctx, &cfg)
 	if err != nil {
 		return nil, err
 	}
 	if server != nil {
-		return &source{models: server, id: f.model, where: server.base, close: func() error { return nil }}, nil
+		id, by := f.modelOfServer()
+		return &source{models: server, id: id, by: by, where: server.base, cfg: cfg, close: func() error { return nil }}, nil
 	}
+	here := cfg.clone()
 	if !cmd.Flags().Changed("log-level") {
-		cfg.Telemetry.LogLevel = "error" // the answer is what is asked for
+		here.Telemetry.LogLevel = "error" // the answer is what is asked for
 	}
-	if err := f.apply(cmd, &cfg); err != nil {
+	if err := f.apply(cmd, &here); err != nil {
 		return nil, err
 	}
-	cfg.Models = cfg.Models[:1]
+	here.Models = here.Models[:1]
 	errOut := cmd.ErrOrStderr()
-	log := telemetry.NewLogger(cfg.Telemetry, errOut, isTerminal(errOut))
-	models, err := loadHere(ctx, &cfg, log, errOut)
+	log := telemetry.NewLogger(here.Telemetry, errOut, isTerminal(errOut))
+	models, err := loadHere(ctx, &here, log, errOut)
 	if err != nil {
 		return nil, err
 	}
-	return &source{models: models, where: "this process", close: func() error {
+	return &source{models: models, where: "this process", cfg: cfg, close: func() error {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		return models.Close(closing)
 	}}, nil
+}
+
+// modelOfServer returns the id of the server's model that is asked for, and by
+// what. A file that HEARTH_MODEL names is for processes that load it.
+func (f *sourceFlags) modelOfServer() (id, by string) {
+	if f.model != "" {
+		return f.model, "--model"
+	}
+	id = os.Getenv(modelEnv)
+	if _, err := os.Stat(id); id == "" || err == nil {
+		return "", ""
+	}
+	return id, modelEnv
 }
 
 // loadHere loads the models of cfg into this process and waits for the first.
@@ -162,7 +212,7 @@ func (s *source) acquire(ctx context.Context, errOut io.Writer) (inference.Lease
 		case err == nil:
 			return l, nil
 		case errors.Is(err, inference.ErrModelNotFound):
-			return nil, usageError(err)
+			return nil, s.unknown(err)
 		case !errors.Is(err, inference.ErrLoading) || time.Now().After(deadline):
 			return nil, err
 		}
@@ -176,4 +226,54 @@ func (s *source) acquire(ctx context.Context, errOut io.Writer) (inference.Lease
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// unknown says what asked for a model that there is not.
+func (s *source) unknown(err error) error {
+	if s.by == "" {
+		return usageError(err)
+	}
+	return usageError(fmt.Errorf("%s: %w", s.by, err))
+}
+
+// preferring returns the models with the one that is asked for as the first, and
+// so as the default. It may still be loading, but not be unknown or failed.
+func (s *source) preferring(ctx context.Context) (inference.Models, error) {
+	if s.id == "" {
+		return s.models, nil
+	}
+	m, err := s.models.Acquire(ctx, s.id)
+	switch {
+	case err == nil:
+		m.Release()
+	case errors.Is(err, inference.ErrModelNotFound):
+		return nil, s.unknown(err)
+	case !errors.Is(err, inference.ErrLoading):
+		return nil, err
+	}
+	return &preferred{Models: s.models, id: s.id}, nil
+}
+
+// preferred are models with another default.
+type preferred struct {
+	inference.Models
+	id string
+}
+
+// List puts the default first and leaves the others in their order.
+func (p *preferred) List() []inference.ModelStatus {
+	all := p.Models.List()
+	i := slices.IndexFunc(all, func(s inference.ModelStatus) bool { return s.Info.ID == p.id })
+	if i < 0 {
+		return all
+	}
+	return slices.Concat(all[i:i+1], all[:i], all[i+1:])
+}
+
+// Acquire leases the default where no model is named.
+func (p *preferred) Acquire(ctx context.Context, id string) (inference.Lease, error) {
+	if id == "" {
+		id = p.id
+	}
+	return p.Models.Acquire(ctx, id)
 }
