@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"strings"
 
@@ -43,7 +45,7 @@ Scenarios:
 ` + scenarioList(),
 		Example: `  hearth bench --scenario parallel
   hearth bench --url http://127.0.0.1:9000 --scenario single --requests 20 --json run.json`,
-		Args: cobra.NoArgs,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runBench(cmd.Context(), f, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -76,10 +78,13 @@ func scenarioList() string {
 func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 	scenario, err := loadgen.Find(f.scenario)
 	if err != nil {
-		return fmt.Errorf("--scenario: %w", err)
+		return usageError(fmt.Errorf("--scenario: %w", err))
 	}
 	if scenario, err = scenario.Resize(f.clients, f.requests, f.maxTokens); err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return usageError(fmt.Errorf("bench: %w", err))
+	}
+	if !isHTTP(f.url) {
+		return usageError(fmt.Errorf("--url: %q is not the address of a server: write http://host:port", f.url))
 	}
 	if f.seed == 0 {
 		f.seed = rand.Uint64()
@@ -87,7 +92,7 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 	client := loadgen.NewHTTPClient()
 	target := loadgen.Target{URL: f.url, Model: f.model}
 	if err := target.Discover(ctx, client); err != nil {
-		return unreachableError(fmt.Errorf("bench: %w (is a server running at %s? start one with hearth serve, or name it with --url)", err, f.url))
+		return benchFailure(err, f.url)
 	}
 	fmt.Fprintf(status, "%s (%s) on %s, model %s, seed %d\n", scenario.Name, scenario.Title, target.URL, target.Model, f.seed)
 
@@ -100,7 +105,7 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 	}})
 	_ = bar.Finish()
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return benchFailure(err, f.url)
 	}
 	sum := loadgen.Summarize(result)
 	printSummary(out, sum)
@@ -118,6 +123,16 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 		return fmt.Errorf("bench: write --json: %w", err)
 	}
 	return nil
+}
+
+// benchFailure says what to do about a server that nobody reaches; one that
+// answers with an error has said so itself.
+func benchFailure(err error, address string) error {
+	var transport *url.Error
+	if !errors.As(err, &transport) {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return unreachableError(fmt.Errorf("bench: %w (is a server running at %s? start one with hearth serve, or name it with --url)", err, address))
 }
 
 // printSummary writes the figures that a person reads.

@@ -65,22 +65,26 @@ func TestBenchCommand(t *testing.T) {
 func TestBenchCommandErrors(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
 	tests := []struct {
 		name string
 		args []string
 		want string
+		code int
 	}{
-		{"unknown scenario", []string{"--scenario", "huge"}, "choose one of"},
-		{"a number below zero", []string{"--clients", "-1"}, "above zero"},
-		{"no server", []string{"--url", gone.URL}, "is a server running at"},
+		{"unknown scenario", []string{"--scenario", "huge"}, "choose one of", exitUsage},
+		{"a number below zero", []string{"--clients", "-1"}, "above zero", exitUsage},
+		{"no server", []string{"--url", gone.URL}, "is a server running at", exitUnreachable},
+		{"no server for a known model", []string{"--url", gone.URL, "--model", "m"}, "is a server running at", exitUnreachable},
+		{"a server of something else", []string{"--url", other.URL}, "404", exitFailure},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := newBenchCommand()
-			cmd.SilenceErrors, cmd.SilenceUsage = true, true
-			cmd.SetArgs(tt.args)
-			if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want one with %q", err, tt.want)
+			var out, status bytes.Buffer
+			code := run(t.Context(), append([]string{"bench"}, tt.args...), strings.NewReader(""), &out, &status)
+			if code != tt.code || !strings.Contains(status.String(), tt.want) {
+				t.Errorf("code %d and %q, want %d and %q", code, status.String(), tt.code, tt.want)
 			}
 		})
 	}

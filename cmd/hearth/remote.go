@@ -34,11 +34,16 @@ func newRemote(address string) (*remote, error) {
 		}
 		return &remote{base: "http://localhost", client: &http.Client{Transport: transport}}, nil
 	}
-	u, err := url.Parse(address)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if !isHTTP(address) {
 		return nil, usageError(fmt.Errorf("%q is not the address of a server: write http://host:port or unix:/path", address))
 	}
 	return &remote{base: strings.TrimSuffix(strings.TrimSuffix(address, "/"), "/v1"), client: &http.Client{Transport: transport}}, nil
+}
+
+// isHTTP reports whether address is the URL of an HTTP server.
+func isHTTP(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 // isHearth asks whether a Hearth server answers there.

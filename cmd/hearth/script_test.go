@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("LIB", lib)
 			e.Setenv("HEARTH_LIB_DIR", lib)
 			e.Setenv("HEARTH_MODEL", model)
 			e.Setenv("MODEL", model)
