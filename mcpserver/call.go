@@ -25,6 +25,11 @@ type call struct {
 	emit    func(notification []byte) error
 	queued  chan mcp.JSONRPCNotification
 	failure *failure
+
+	// Of a call of a tool, for what is told of it when it is over.
+	requestID string // "" until a tool runs
+	reached   bool   // a model was asked: it knows of the request
+	refused   string // the code of what the tool failed with before that
 }
 
 func newCall(msg *message, s *session) *call {

@@ -37,6 +37,7 @@ func (s *Server) chatTool() *tool {
 			"It remembers nothing between calls: send the whole conversation in messages.",
 		input:  object("", nil, properties...),
 		output: generatedSchema(),
+		action: inference.ActionChat,
 		run:    s.chat,
 	}
 }
@@ -67,21 +68,14 @@ func (s *Server) chat(ctx context.Context, r *run) (*outcome, error) {
 	if a.Prompt != "" {
 		messages = append(messages, inference.Message{Role: inference.RoleUser, Content: a.Prompt})
 	}
-	lease, err := s.config.Models.Acquire(ctx, a.Model)
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	defer lease.Release()
-	stream, err := lease.Chat(ctx, &inference.ChatRequest{
-		Options:     s.options(ctx, r, &a.sampling, lease),
-		Messages:    messages,
-		ToolChoice:  inference.ToolChoice{Mode: inference.ToolNone},
-		NoReasoning: a.Reasoning != nil && !*a.Reasoning,
+	return s.ask(ctx, r, &a.sampling, func(lease inference.Lease, o inference.Options) (inference.Stream, error) {
+		return lease.Chat(ctx, &inference.ChatRequest{
+			Options:     o,
+			Messages:    messages,
+			ToolChoice:  inference.ToolChoice{Mode: inference.ToolNone},
+			NoReasoning: a.Reasoning != nil && !*a.Reasoning,
+		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s.stream(ctx, r, &a.sampling, lease.Info().ID, stream)
 }
 
 func conversation(turns []turn) []inference.Message {

@@ -18,12 +18,13 @@ type failure struct {
 	code    int
 	message string
 	data    any
+	reason  string // the code of the one table; "" for what only the protocol knows
 }
 
 // failed tells err as clients see it: the one table of package inference.
 func failed(err error) *failure {
 	status := inference.Classify(err)
-	f := &failure{code: status.RPC, message: status.Message}
+	f := &failure{code: status.RPC, message: status.Message, reason: status.Code}
 	data := map[string]any{}
 	if status.Field != "" {
 		data["field"] = status.Field

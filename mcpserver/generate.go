@@ -121,6 +121,22 @@ func generatedSchema() string {
 	)
 }
 
+// ask leases the model, lets start ask it, and reads the answer.
+func (s *Server) ask(ctx context.Context, r *run, a *sampling, start func(inference.Lease, inference.Options) (inference.Stream, error)) (*outcome, error) {
+	lease, err := s.config.Models.Acquire(ctx, a.Model)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	defer lease.Release()
+	o := s.options(ctx, r, a, lease)
+	r.call.reached = true
+	stream, err := start(lease, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.stream(ctx, r, a, lease.Info().ID, stream)
+}
+
 // stream runs one generation to its end.
 func (s *Server) stream(ctx context.Context, r *run, a *sampling, model string, stream inference.Stream) (*outcome, error) {
 	total := 0
@@ -156,6 +172,7 @@ func (s *Server) generateTool() *tool {
 			member("prompt", "string", "The text to continue.", `"minLength":1`),
 		}, samplingProperties(fmt.Sprintf("Most tokens to generate. Default: %d.", generateDefault))...)...),
 		output: generatedSchema(),
+		action: inference.ActionComplete,
 		run:    s.generate,
 	}
 }
@@ -172,14 +189,7 @@ func (s *Server) generate(ctx context.Context, r *run) (*outcome, error) {
 		most := whole(generateDefault)
 		a.MaxTokens = &most
 	}
-	lease, err := s.config.Models.Acquire(ctx, a.Model)
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	defer lease.Release()
-	stream, err := lease.Complete(ctx, &inference.CompletionRequest{Options: s.options(ctx, r, &a.sampling, lease), Prompt: a.Prompt})
-	if err != nil {
-		return nil, err
-	}
-	return s.stream(ctx, r, &a.sampling, lease.Info().ID, stream)
+	return s.ask(ctx, r, &a.sampling, func(lease inference.Lease, o inference.Options) (inference.Stream, error) {
+		return lease.Complete(ctx, &inference.CompletionRequest{Options: o, Prompt: a.Prompt})
+	})
 }

@@ -28,9 +28,11 @@ type endpoint struct {
 	origins   origins
 	maxBody   int64
 	log       zerolog.Logger
+	tell      func(context.Context, *call)
 }
 
-func newEndpoint(m *server.MCPServer, c Config) (*endpoint, error) {
+func newEndpoint(s *Server) (*endpoint, error) {
+	m, c := s.mcp, &s.config
 	allowed, err := newOrigins(c.AllowedOrigins)
 	if err != nil {
 		return nil, err
@@ -40,6 +42,7 @@ func newEndpoint(m *server.MCPServer, c Config) (*endpoint, error) {
 		origins:  allowed,
 		maxBody:  c.MaxBodyBytes,
 		log:      c.Log,
+		tell:     s.tell,
 	}
 	e.transport = server.NewStreamableHTTPServer(m,
 		server.WithSessionIdManagerResolver(e.sessions),
@@ -98,6 +101,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) {
 	var s *session
 	if id, ok := sessionID(r); ok && !modern && msg.method != string(mcp.MethodInitialize) {
 		if s, err = e.sessions.find(id, callerOf(r.Context())); err != nil {
+			e.tell(r.Context(), newCall(msg, nil))
 			refuse(w, http.StatusNotFound, msg.id, mcp.INVALID_REQUEST, err.Error())
 			return
 		}
@@ -124,6 +128,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 		if c.session != nil {
 			if err := c.session.running.begin(c.msg.id, cancel); err != nil {
 				c.failure = failed(err)
+				e.tell(ctx, c)
 				reply.result(c.failure.status(modern), nil, c.failure.response(c.msg.id))
 				return
 			}
@@ -143,6 +148,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 		answer.status = http.StatusOK
 	} else if answer.status >= http.StatusBadRequest && !answer.isJSON() {
 		c.failure = &failure{code: mcp.INVALID_REQUEST, message: strings.TrimSpace(answer.body.String())}
+		e.tell(ctx, c)
 		reply.result(answer.status, answer.header, c.failure.response(c.msg.id))
 		return
 	}
@@ -153,6 +159,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 			answer.header.Del(mcp.HeaderSessionID)
 		}
 	}
+	e.tell(ctx, c)
 	body, err := c.finish(answer.body.Bytes())
 	if err == nil {
 		err = reply.result(answer.status, answer.header, body)

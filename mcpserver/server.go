@@ -43,6 +43,10 @@ type Config struct {
 	// RequestID returns the id under which the request that ctx belongs to is
 	// logged, "" if it has none; nil: every call gets a fresh one.
 	RequestID func(ctx context.Context) string
+	// Refused, unless it is nil, is told of each call of chat and generate that
+	// never reached a model: once, on the goroutine of the call, before the
+	// client is answered. Of all others the model has heard.
+	Refused func(context.Context, inference.Refusal)
 }
 
 // Server is the MCP server. It is safe for concurrent use and holds no
@@ -53,6 +57,9 @@ type Server struct {
 	mcp      *server.MCPServer
 	endpoint *endpoint
 	every    time.Duration // between progress notifications
+	// actions are those of the tools that ask a model, by the tool's name. It
+	// does not change once New has returned.
+	actions map[string]string
 }
 
 // New returns a server. An error names what is wrong with the configuration.
@@ -72,7 +79,7 @@ func New(c Config) (*Server, error) {
 	if c.MaxCallsPerSession == 0 {
 		c.MaxCallsPerSession = DefaultMaxCallsPerSession
 	}
-	s := &Server{config: c, log: c.Log, every: coalesce}
+	s := &Server{config: c, log: c.Log, every: coalesce, actions: map[string]string{}}
 	hooks := &server.Hooks{}
 	hooks.AddOnError(s.onError)
 	s.mcp = server.NewMCPServer("hearth", c.Version,
@@ -91,7 +98,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.registerResources()
 	var err error
-	if s.endpoint, err = newEndpoint(s.mcp, c); err != nil {
+	if s.endpoint, err = newEndpoint(s); err != nil {
 		return nil, fmt.Errorf("mcpserver: %w", err)
 	}
 	return s, nil

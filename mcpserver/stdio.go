@@ -147,7 +147,9 @@ func (c *stdioConn) take(ctx context.Context, data []byte) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if err := c.running.begin(msg.id, cancel); err != nil {
 		cancel(nil)
-		_ = c.write(failed(err).response(msg.id)) // a failed write ends the connection
+		k.failure = failed(err)
+		c.server.tell(ctx, k)
+		_ = c.write(k.failure.response(msg.id)) // a failed write ends the connection
 		return
 	}
 	c.calls.Go(func() {
@@ -160,12 +162,14 @@ func (c *stdioConn) handle(ctx context.Context, k *call) {
 	m := c.server.mcp
 	response := m.HandleMessage(m.WithContext(withCall(ctx, k), k), k.msg.raw)
 	c.running.end(k.msg.id) // before the answer: with it the id is free again
+	cause := error(nil)
 	if ctx.Err() != nil {
-		cause := cancelCause(ctx)
-		if errors.Is(cause, inference.ErrCancelled) {
-			return // a cancelled call is not answered
-		}
+		cause = cancelCause(ctx)
 		k.failure = failed(cause)
+	}
+	c.server.tell(ctx, k)
+	if errors.Is(cause, inference.ErrCancelled) {
+		return // a cancelled call is not answered
 	}
 	data, err := json.Marshal(response)
 	if err != nil {

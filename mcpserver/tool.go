@@ -29,6 +29,7 @@ type tool struct {
 	input       string // JSON Schema of the arguments
 	output      string // JSON Schema of outcome.structured
 	repeatable  bool   // the same arguments give the same result
+	action      string // what a model is asked to do, as audit records name it; "" where it generates nothing
 	run         func(ctx context.Context, r *run) (*outcome, error)
 
 	in, out *jsonschema.Schema
@@ -65,6 +66,9 @@ func (s *Server) register(t *tool) error {
 		return err
 	}
 	yes, no := true, false
+	if t.action != "" {
+		s.actions[t.name] = t.action
+	}
 	s.mcp.AddTool(mcp.Tool{
 		Name:            t.name,
 		Title:           t.title,
@@ -84,6 +88,7 @@ func (s *Server) handler(t *tool) server.ToolHandlerFunc {
 	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		started := time.Now()
 		r := &run{call: callFrom(ctx), id: s.requestID(ctx), arguments: request.Params.RawArguments, event: s.log.Info()}
+		r.call.requestID = r.id
 		if len(r.arguments) == 0 || string(r.arguments) == "null" {
 			r.arguments = json.RawMessage("{}")
 		}
@@ -94,6 +99,7 @@ func (s *Server) handler(t *tool) server.ToolHandlerFunc {
 			return result, nil
 		}
 		status := inference.Classify(err)
+		r.call.refused = status.Code
 		r.event.Str("outcome", status.Code).Msg("mcp tool call")
 		if status.HTTP == 500 {
 			s.log.Error().Err(err).Str("tool", t.name).Str("request_id", r.id).Msg("mcp tool call failed")

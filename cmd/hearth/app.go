@@ -57,18 +57,18 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 	}
 	a.http = httpserver.New(cfg.Server, httpserver.Options{Log: log, Observe: a.metrics.HTTP, Identify: identify})
 	a.health.models, a.health.draining = a.models, a.http.Draining
-	if err := a.routes(a.http.Router()); err != nil {
+	if err := a.routes(a.http.Router(), a.auditedModels()); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// routes mounts every door.
-func (a *app) routes(r chi.Router) error {
-	models := a.auditedModels()
+// routes mounts every door to the models.
+func (a *app) routes(r chi.Router, models *audited) error {
 	api, err := openai.New(openai.Config{
 		Models: models, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
 		WriteTimeout: a.cfg.Server.WriteTimeout, PingInterval: a.cfg.Server.PingInterval,
+		Refused: models.Refused,
 	})
 	if err != nil {
 		return fmt.Errorf("set up the OpenAI API: %w", err)
@@ -88,8 +88,8 @@ func (a *app) routes(r chi.Router) error {
 	return nil
 }
 
-func (a *app) auditedModels() inference.Models {
-	models := &audited{Models: a.models, sink: a.sink}
+func (a *app) auditedModels() *audited {
+	models := &audited{Models: a.models, sink: a.sink, rejected: a.metrics.Rejected}
 	if a.cfg.Telemetry.LogPrompts {
 		models.prompts = &a.log
 	}
@@ -97,11 +97,11 @@ func (a *app) auditedModels() inference.Models {
 }
 
 // newMCPServer makes the MCP server in front of models, for HTTP or stdio.
-func newMCPServer(cfg *Config, models inference.Models, log zerolog.Logger) (*mcpserver.Server, error) {
+func newMCPServer(cfg *Config, models *audited, log zerolog.Logger) (*mcpserver.Server, error) {
 	s, err := mcpserver.New(mcpserver.Config{
 		Models: models, Log: log, Version: version,
 		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
-		RequestID: httpserver.RequestID,
+		RequestID: httpserver.RequestID, Refused: models.Refused,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the MCP server: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,11 +15,15 @@ import (
 	"hearth/internal/audit"
 )
 
-// audited wraps the models so that every request to one leaves an audit record,
-// whichever door it came through.
+// audited wraps the models so that every chat and completion leaves one audit
+// record, whichever door it came through: it sees those that a lease is asked
+// for, and the doors tell Refused of those that they turned away before. A
+// request is one or the other, so none is recorded twice.
 type audited struct {
 	inference.Models
 	sink audit.Sink
+	// rejected, if not nil, counts requests that were refused, here or by a door.
+	rejected func(model, code string)
 	// prompts, if not nil, gets what users ask.
 	prompts *zerolog.Logger
 }
@@ -31,6 +37,33 @@ func (a *audited) Acquire(ctx context.Context, id string) (inference.Lease, erro
 	return &auditedLease{Lease: l, by: a}, nil
 }
 
+// maxModelName bounds the model of a refused request in its record, in bytes: a
+// client can write anything there.
+const maxModelName = 128
+
+// Refused records a request that a door turned away.
+func (a *audited) Refused(ctx context.Context, r inference.Refusal) {
+	caller := inference.CallerFrom(ctx)
+	model := r.Model
+	if len(model) > maxModelName {
+		model = strings.ToValidUTF8(model[:maxModelName], "") // without half a character at its end
+	}
+	a.sink.Write(audit.Record{
+		RequestID: r.RequestID, Principal: caller.Principal, Tenant: caller.Tenant,
+		Via: audit.ViaFrom(ctx), Action: r.Action, Model: model, Outcome: r.Code,
+	})
+	if !slices.ContainsFunc(a.List(), func(s inference.ModelStatus) bool { return s.Info.ID == r.Model }) {
+		model = "" // a client must not make labels
+	}
+	a.reject(model, r.Code)
+}
+
+func (a *audited) reject(model, code string) {
+	if a.rejected != nil {
+		a.rejected(model, code)
+	}
+}
+
 type auditedLease struct {
 	inference.Lease
 	by *audited
@@ -41,7 +74,7 @@ func (l *auditedLease) Chat(ctx context.Context, r *inference.ChatRequest) (infe
 	if l.by.prompts != nil {
 		l.by.prompts.Debug().Str("request_id", r.RequestID).Interface("messages", r.Messages).Msg("prompt")
 	}
-	return l.keep(ctx, "chat", &r.Options, func() (inference.Stream, error) { return l.Lease.Chat(ctx, r) })
+	return l.keep(ctx, inference.ActionChat, &r.Options, func() (inference.Stream, error) { return l.Lease.Chat(ctx, r) })
 }
 
 // Complete records a completion request.
@@ -49,7 +82,7 @@ func (l *auditedLease) Complete(ctx context.Context, r *inference.CompletionRequ
 	if l.by.prompts != nil {
 		l.by.prompts.Debug().Str("request_id", r.RequestID).Str("prompt", r.Prompt).Msg("prompt")
 	}
-	return l.keep(ctx, "complete", &r.Options, func() (inference.Stream, error) { return l.Lease.Complete(ctx, r) })
+	return l.keep(ctx, inference.ActionComplete, &r.Options, func() (inference.Stream, error) { return l.Lease.Complete(ctx, r) })
 }
 
 func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Options, start func() (inference.Stream, error)) (inference.Stream, error) {
@@ -62,6 +95,7 @@ func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Opt
 	if err != nil {
 		record.Outcome, record.Duration = inference.Classify(err).Code, time.Since(began)
 		l.by.sink.Write(record)
+		l.by.reject(record.Model, record.Outcome)
 		return nil, err
 	}
 	a := &auditedStream{Stream: s}

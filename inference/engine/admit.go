@@ -128,6 +128,9 @@ func (l *loop) place(c *choice) {
 	l.change(s, s.held, 0, end)
 	c.makeSpace(end)
 	l.running++
+	if c.req.running++; c.req.running == 1 && !c.req.probe {
+		l.serving++
+	}
 	switch {
 	case h.leader != nil:
 		s.source = h.leader

@@ -114,7 +114,7 @@ func (e *Engine) breakDown(p any) {
 		e.bury(r)
 	}
 	e.mu.Lock()
-	e.stats.Running, e.stats.CellsUsed, e.stats.CellsReserved = 0, 0, 0
+	e.stats.Running, e.stats.Serving, e.stats.CellsUsed, e.stats.CellsReserved = 0, 0, 0, 0
 	e.mu.Unlock()
 }
 

@@ -249,7 +249,7 @@ func TestProbe(t *testing.T) {
 	checkEmpty(t, e, b)
 	for name := range seen.counts {
 		switch name {
-		case "queued", "running", "used", "reserved", "cached", "total", "steps", "rows", "prefill":
+		case "queued", "used", "reserved", "cached", "total", "steps", "rows", "prefill":
 		default:
 			t.Errorf("a probe was counted: %v", seen)
 		}

@@ -17,8 +17,7 @@
 // mailbox, which the loop empties before every step, and wake it. A [Stream]
 // is read by one goroutine; the loop writes to its buffer and never waits for
 // the reader. Samplers are made on the goroutine of Submit and belong to the
-// loop from then on. An [Observer] is called by the loop, and Rejected by the
-// goroutine of Submit: its methods must be safe for concurrent use and quick.
+// loop from then on. An [Observer] is called by the loop and must be quick.
 //
 // # A step
 //

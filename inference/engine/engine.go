@@ -87,43 +87,25 @@ func assemble(b Backend, c Config, o Observer) (*Engine, *loop, error) {
 // *inference.OverflowError for what could never fit, and an
 // *inference.RetryError for ErrBusy and ErrShutdown. It compiles the grammar,
 // which may take a while, on the goroutine of the caller.
-func (e *Engine) Submit(ctx context.Context, r *Request) (*Stream, error) {
-	s, reason, err := e.submit(ctx, r)
-	if err != nil {
-		e.obs.Rejected(reason)
+func (e *Engine) Submit(ctx context.Context, q *Request) (*Stream, error) {
+	if err := q.validate(e.traits.Vocabulary, e.window); err != nil {
 		return nil, err
 	}
-	return s, nil
-}
-
-func (e *Engine) submit(ctx context.Context, q *Request) (s *Stream, reason string, err error) {
-	if err := q.validate(e.traits.Vocabulary, e.window); err != nil {
-		if errors.Is(err, inference.ErrOverflow) {
-			return nil, "overflow", err
-		}
-		return nil, "invalid", err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, "cancelled", contextError(ctx)
+	if ctx.Err() != nil {
+		return nil, contextError(ctx)
 	}
 	r := newRequest(q, e.window)
 	if err := e.takePlace(r); err != nil {
-		if errors.Is(err, inference.ErrBusy) {
-			return nil, "queue_full", err
-		}
-		return nil, "shutdown", err
+		return nil, err
 	}
 	if err := e.makeSamplers(r); err != nil {
 		e.givePlace(r)
-		if errors.Is(err, inference.ErrInvalid) {
-			return nil, "invalid", err
-		}
-		return nil, "error", err
+		return nil, err
 	}
 	if err := e.post(ctx, r); err != nil {
-		return nil, "shutdown", err
+		return nil, err
 	}
-	return r.stream, "", nil
+	return r.stream, nil
 }
 
 // newRequest makes the engine's side of q.

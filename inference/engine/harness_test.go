@@ -86,6 +86,7 @@ func (h *harness) check() {
 	l := h.l
 	held, origins := h.b.Held(), h.b.Origins()
 	running, idle, future := 0, 0, 0
+	served := map[*request]int{}
 	all, live := map[uint64]bool{}, map[uint64]bool{}
 	copies, liveCopies := 0, 0
 	for id := range held {
@@ -105,6 +106,7 @@ func (h *harness) check() {
 		}
 		if s.owner != nil {
 			running++
+			served[s.owner.req]++
 			h.checkRunning(s, held[id])
 		} else {
 			idle++
@@ -132,6 +134,14 @@ func (h *harness) check() {
 	if l.running != running || l.idle != idle || l.future != future || l.cells.used != used || l.cells.live != usedLive {
 		h.t.Fatalf("turn %d: books say %d running, %d idle, %d promised, %d used, %d live; counted %d, %d, %d, %d, %d",
 			h.turns, l.running, l.idle, l.future, l.cells.used, l.cells.live, running, idle, future, used, usedLive)
+	}
+	for r, n := range served {
+		if r.running != n {
+			h.t.Fatalf("turn %d: books say that %d choices of a request run; counted %d", h.turns, r.running, n)
+		}
+	}
+	if l.serving != len(served) {
+		h.t.Fatalf("turn %d: books say that %d requests run; counted %d", h.turns, l.serving, len(served))
 	}
 	if l.t.Unified && used+future > l.t.Cells {
 		h.t.Fatalf("turn %d: %d cells used and %d promised of %d", h.turns, used, future, l.t.Cells)

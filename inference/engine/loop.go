@@ -54,6 +54,7 @@ type loop struct {
 	cells   ledger
 	future  int // sum of all sequences' future
 	running int // sequences with an owner
+	serving int // requests of their owners, but for probes
 	idle    int // sequences without
 	ticket  uint64
 	decoded uint64 // rows decoded so far: the clock of idle prefixes

@@ -7,7 +7,8 @@ import "time"
 type Observer interface {
 	// Queued is the number of requests that wait for admission.
 	Queued(n int)
-	// Running is the number of sequences that are being computed.
+	// Running is the number of requests of which at least one choice is being
+	// computed; probes are not counted.
 	Running(n int)
 	// Step reports one batch: rows that decode, prompt tokens, and the time for
 	// computing and sampling.
@@ -23,9 +24,6 @@ type Observer interface {
 	// "cancelled", "deadline" or "error"; prompt, cached and completion are
 	// tokens; d is from submission.
 	Done(outcome string, prompt, cached, completion int, d time.Duration)
-	// Rejected reports a request that Submit refused: "queue_full", "overflow",
-	// "invalid", "cancelled", "shutdown" or "error".
-	Rejected(reason string)
 }
 
 type nobody struct{}
@@ -37,4 +35,3 @@ func (nobody) Cells(int, int, int, int)                  {}
 func (nobody) FirstToken(time.Duration)                  {}
 func (nobody) InterToken(time.Duration)                  {}
 func (nobody) Done(string, int, int, int, time.Duration) {}
-func (nobody) Rejected(string)                           {}

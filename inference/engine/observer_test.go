@@ -68,7 +68,6 @@ func (c *counter) Done(outcome string, prompt, cached, completion int, _ time.Du
 	c.add("cachedTokens", cached)
 	c.add("completion", completion)
 }
-func (c *counter) Rejected(reason string) { c.add("rejected "+reason, 1) }
 
 func TestObserverSeesAll(t *testing.T) {
 	gate := make(chan struct{})
@@ -109,6 +108,25 @@ func TestObserverSeesAll(t *testing.T) {
 	}
 	if seen.get("cachedTokens") != 0 || seen.get("rows") == 0 || seen.get("prefill") == 0 {
 		t.Errorf("%v", seen)
+	}
+}
+
+// TestRunningCountsRequests: choices of a request are not counted one by one.
+func TestRunningCountsRequests(t *testing.T) {
+	h := newHarness(t, enginetest.Options{Sequences: 4}, Config{})
+	two := ask("two answers", 3)
+	two.Choices = 2
+	h.put(two)
+	h.put(ask("one", 3))
+	most := 0
+	for h.l.running > 0 || h.l.queue.size > 0 || most == 0 {
+		h.turn()
+		if h.l.running == 3 {
+			most = max(most, h.l.serving)
+		}
+	}
+	if most != 2 || h.l.serving != 0 {
+		t.Errorf("%d requests ran at most, want 2; %d are left", most, h.l.serving)
 	}
 }
 

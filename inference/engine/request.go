@@ -91,6 +91,7 @@ type request struct {
 	probe     bool   // leaves no trace in cache and counters
 	choices   []*choice
 	open      int // choices that have not ended
+	running   int // choices that have a sequence
 	started   bool
 	ended     bool
 	cached    int // prompt tokens that the first choice did not compute

@@ -109,6 +109,9 @@ func (l *loop) release(s *sequence, keep bool) {
 	l.change(s, s.held, 0, 0)
 	c.seq, s.owner = nil, nil
 	l.running--
+	if c.req.running--; c.req.running == 0 && !c.req.probe {
+		l.serving--
+	}
 	l.dirty = true
 	l.cells.setLive(&s.chain, false)
 	l.idle++

@@ -14,6 +14,7 @@ import (
 type Stats struct {
 	Queued    int // requests that wait for admission
 	Running   int // sequences being computed
+	Serving   int // requests that they belong to; probes are not counted
 	Sequences int // that may run at the same time
 	// Of the cache, in cells: held by running requests, promised to them and not
 	// filled yet, held by finished prefixes, and all there are.
@@ -42,7 +43,7 @@ func (e *Engine) Stats() Stats {
 // publish takes the snapshot and tells the observer what changed.
 func (e *Engine) publish(l *loop) {
 	s := Stats{
-		Running: l.running, Sequences: e.cfg.Sequences,
+		Running: l.running, Serving: l.serving, Sequences: e.cfg.Sequences,
 		CellsUsed: l.cells.live, CellsReserved: l.future,
 		CellsCached: l.cells.used - l.cells.live, CellsTotal: l.t.Cells,
 		Prefixes: l.idle, Steps: l.steps, Preempted: l.preempted,
@@ -56,8 +57,8 @@ func (e *Engine) publish(l *loop) {
 	if s.Queued != old.Queued {
 		e.obs.Queued(s.Queued)
 	}
-	if s.Running != old.Running {
-		e.obs.Running(s.Running)
+	if s.Serving != old.Serving {
+		e.obs.Running(s.Serving)
 	}
 	if s.CellsUsed != old.CellsUsed || s.CellsReserved != old.CellsReserved || s.CellsCached != old.CellsCached || s.CellsTotal != old.CellsTotal {
 		e.obs.Cells(s.CellsUsed, s.CellsReserved, s.CellsCached, s.CellsTotal)

@@ -24,11 +24,11 @@ type Record struct {
 	Tenant    string
 	Via       string // the door: "POST /v1/chat/completions", "mcp stdio"
 	Action    string // "chat" or "complete"
-	Model     string
+	Model     string // its id; of a request that reached no model, the one that was asked for
 	// Tokens of the prompt, of these the ones that were shared, and of the answer.
 	PromptTokens, CachedTokens, CompletionTokens int
-	Outcome                                      string // "ok", or the code of the error
-	Duration                                     time.Duration
+	Outcome                                      string        // "ok", or the code of the error
+	Duration                                     time.Duration // from the model's being asked; 0 if none was
 }
 
 // Sink keeps records.

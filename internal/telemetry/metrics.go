@@ -49,13 +49,13 @@ func NewMetrics(version string) *Metrics {
 		m.registry.MustRegister(h)
 		return h
 	}
-	m.requests = counter("requests_total", "Requests that ended, by outcome.", "model", "outcome")
-	m.rejected = counter("requests_rejected_total", "Requests that were refused before they ran, by reason.", "model", "reason")
+	m.requests = counter("requests_total", "Chats and completions that ran and ended, by outcome.", "model", "outcome")
+	m.rejected = counter("requests_rejected_total", "Chats and completions that were refused before they ran, by the code of the error; model is empty where none that is served was named.", "model", "reason")
 	m.prompt = counter("prompt_tokens_total", "Tokens of prompts, shared ones included.", "model")
 	m.cached = counter("prompt_cached_tokens_total", "Tokens of prompts that were shared with an earlier computation.", "model")
 	m.completion = counter("completion_tokens_total", "Tokens generated.", "model")
 	m.queued = gauge("requests_queued", "Requests that wait for cells.", "model")
-	m.running = gauge("requests_running", "Requests that are being computed.", "model")
+	m.running = gauge("requests_running", "Requests of which at least one choice is being computed.", "model")
 	m.cells = gauge("kv_cells", "Cells of the KV cache, by state: used, reserved, cached (used by no running request), total.", "model", "state")
 	m.ready = gauge("model_ready", "1 when the model answers, 0 while it loads or after it failed.", "model")
 	m.firstToken = histogram("time_to_first_token_seconds", "From submission to the first token.", seconds, "model")
@@ -93,6 +93,11 @@ func (m *Metrics) ModelReady(model string, ready bool) {
 	}
 	m.ready.WithLabelValues(model).Set(v)
 }
+
+// Rejected counts a chat or completion that was refused before it ran. The model
+// is a served one, or "" where the request named none; the reason is a code of
+// an error, of which there are few.
+func (m *Metrics) Rejected(model, reason string) { m.rejected.WithLabelValues(model, reason).Inc() }
 
 // ConfigLoaded says whether the configuration was taken when it was last read.
 func (m *Metrics) ConfigLoaded(ok bool) {
@@ -134,7 +139,7 @@ func (m *Metrics) Model(id string) *ModelMetrics {
 // Queued sets the number of requests that wait.
 func (o *ModelMetrics) Queued(n int) { o.queued.Set(float64(n)) }
 
-// Running sets the number of requests that are computed.
+// Running sets the number of requests of which a choice is computed.
 func (o *ModelMetrics) Running(n int) { o.running.Set(float64(n)) }
 
 // Step reports one step of the engine.
@@ -166,6 +171,3 @@ func (o *ModelMetrics) Done(outcome string, prompt, cached, completion int, d ti
 	o.completion.Add(float64(completion))
 	o.duration.Observe(d.Seconds())
 }
-
-// Rejected reports a request that was refused before it ran.
-func (o *ModelMetrics) Rejected(reason string) { o.m.rejected.WithLabelValues(o.model, reason).Inc() }

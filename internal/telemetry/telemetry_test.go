@@ -32,7 +32,7 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 
 func TestMetrics(t *testing.T) {
 	m := NewMetrics("v1.2.3")
-	a, b := m.Model("a"), m.Model("b")
+	a := m.Model("a")
 	a.Queued(3)
 	a.Running(2)
 	a.Step(8, 32, 40*time.Millisecond)
@@ -42,7 +42,7 @@ func TestMetrics(t *testing.T) {
 	a.InterToken(90 * time.Second)
 	a.Done("stop", 30, 20, 7, time.Second)
 	a.Done("cancelled", 1, 0, 0, time.Second)
-	b.Rejected("queue_full")
+	m.Rejected("b", "queue_full")
 	m.HTTP("POST", "/v1/chat/completions", 200, time.Second)
 	m.ModelReady("a", true)
 	m.ModelReady("b", false)

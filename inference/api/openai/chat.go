@@ -47,6 +47,7 @@ type chatHead struct {
 	Created     int64  `json:"created"`
 	Model       string `json:"model"`
 	Fingerprint string `json:"system_fingerprint"`
+	Tier        string `json:"service_tier,omitempty"` // if the request named one
 }
 
 type chatChunk struct {

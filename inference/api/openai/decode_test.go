@@ -38,11 +38,11 @@ func TestChatRequest(t *testing.T) {
 		"response_format":{"type":"json_schema","json_schema":{"name":"x","strict":true,"schema":{"type":"object"}}},
 		"logprobs":true,"top_logprobs":3,"n":2,"stop":["a","b"],"max_completion_tokens":9,
 		"temperature":0.5,"top_p":0.75,"top_k":-1,"min_p":0.25,"presence_penalty":1,"frequency_penalty":-1,"repeat_penalty":1.5,"repeat_last_n":8,
-		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low"}`)
+		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low","service_tier":"flex"}`)
 	seed := uint32(42)
 	want := &inference.ChatRequest{
 		Options: inference.Options{
-			Caller: inference.DefaultCaller, N: 2, MaxTokens: 9, Stop: []string{"a", "b"}, Logprobs: true, TopLogprobs: 3,
+			Caller: inference.DefaultCaller, Priority: inference.PriorityLow, N: 2, MaxTokens: 9, Stop: []string{"a", "b"}, Logprobs: true, TopLogprobs: 3,
 			Sampling: inference.Sampling{
 				Temperature: 0.5, TopP: 0.75, MinP: 0.25, PresencePenalty: 1, FrequencyPenalty: -1, RepeatPenalty: 1.5, RepeatLastN: 8,
 				LogitBias: map[int32]float32{5: -100, 7: 2}, Seed: &seed,
@@ -107,6 +107,8 @@ func TestRefused(t *testing.T) {
 		{"chat/completions", chat(`"max_tokens":99999999999`), "max_tokens", "integer"},
 		{"chat/completions", chat(`"stop":[1]`), "stop[0]", "string, got a number"},
 		{"chat/completions", chat(`"stop":{}`), "stop", "list of strings"},
+		{"chat/completions", chat(`"service_tier":"gold"`), "service_tier", "must be flex"},
+		{"chat/completions", chat(`"service_tier":1`), "service_tier", "string, got a number"},
 		{"chat/completions", chat(`"seed":1.5`), "seed", "64-bit"},
 		{"chat/completions", chat(`"logit_bias":{"x":1}`), "logit_bias.x", "token id"},
 		{"chat/completions", chat(`"logit_bias":{"1":"a"}`), "logit_bias.1", "number"},
@@ -243,7 +245,7 @@ func TestModelsAndTokens(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	small := `{"id":"small","object":"model","created":1700000000,"owned_by":"hearth","state":"ready","details":{"context":128,"train_context":0,"description":"","architecture":"","quantization":"","parameters":0,"file_bytes":0,"vocabulary":256,"chat":true,"native_tools":false}}`
+	small := `{"id":"small","object":"model","created":1700000000,"owned_by":"hearth","state":"ready","details":{"context":128,"train_context":0,"sequences":3,"description":"","architecture":"","quantization":"","parameters":0,"file_bytes":0,"vocabulary":256,"chat":true,"native_tools":false}}`
 	slow := `{"id":"org/slow","object":"model","created":0,"owned_by":"hearth","state":"loading"}`
 	for _, c := range []struct {
 		path   string

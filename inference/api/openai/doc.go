@@ -5,7 +5,8 @@
 // [inference.CompletionRequest], how events become JSON or server-sent events,
 // and how an error looks. It renders no prompt, samples nothing, and decides no
 // status by itself: errors of the request go through [inference.Classify]; only
-// what HTTP alone knows (a body too large, no such path) is answered here.
+// what HTTP alone knows (a body too large, no such path) is answered here. Of a
+// chat or completion that never reaches a model it tells [Config].Refused.
 //
 // # What is strict
 //
@@ -14,8 +15,8 @@
 // that appears twice is an error. A field that constrains the answer in a way
 // that is not enforced here (a raw grammar, guided_regex, min_tokens and their
 // like) is an error too, never ignored. Other fields that are unknown, and those
-// of OpenAI's that have no effect on a local model (user, metadata, store,
-// service_tier, …), are accepted and listed in the log at debug level, because
+// of OpenAI's that have no effect on a local model (user, metadata, store, …),
+// are accepted and listed in the log at debug level, because
 // clients send many of them.
 //
 // # Choices that OpenAI leaves open

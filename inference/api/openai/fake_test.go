@@ -35,7 +35,7 @@ type fakeModels struct {
 }
 
 func (f *fakeModels) info() inference.ModelInfo {
-	return inference.ModelInfo{ID: "small", Context: 128, Vocabulary: 256, ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1700000000, 0)}
+	return inference.ModelInfo{ID: "small", Sequences: 3, Context: 128, Vocabulary: 256, ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1700000000, 0)}
 }
 
 func (f *fakeModels) List() []inference.ModelStatus {

@@ -64,7 +64,7 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, g route) {
 		a.fail(w, r, err)
 		return
 	}
-	head := chatHead{ID: a.id(g.idPrefix()), Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info)}
+	head := chatHead{ID: a.id(g.idPrefix()), Created: a.now().Unix(), Model: info.ID, Fingerprint: fingerprint(&info), Tier: tierServed(f, o.Priority)}
 	if send.on {
 		a.stream(w, r, s, g.chunker(head, send))
 		return

@@ -22,6 +22,7 @@ type model struct {
 type modelDetails struct {
 	Context      int    `json:"context"` // tokens that one request may use
 	TrainContext int    `json:"train_context"`
+	Sequences    int    `json:"sequences"` // requests that are computed at the same time
 	Description  string `json:"description"`
 	Architecture string `json:"architecture"`
 	Quantization string `json:"quantization"`
@@ -40,7 +41,7 @@ func wireModel(s *inference.ModelStatus) model {
 	i := &s.Info
 	m.Created = i.LoadedAt.Unix()
 	m.Details = &modelDetails{
-		Context: i.Context, TrainContext: i.TrainContext, Description: i.Description, Architecture: i.Architecture,
+		Context: i.Context, TrainContext: i.TrainContext, Sequences: i.Sequences, Description: i.Description, Architecture: i.Architecture,
 		Quantization: i.Quantization, Parameters: i.Params, FileBytes: i.FileBytes, Vocabulary: i.Vocabulary,
 		Chat: i.ChatTemplate, NativeTools: i.TemplateTools,
 	}

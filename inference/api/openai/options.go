@@ -36,7 +36,7 @@ var constraints = map[string]string{
 
 // inert are the fields of OpenAI's that have no effect on a local model.
 var inert = []string{
-	"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prediction", "verbosity",
+	"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prediction", "verbosity",
 }
 
 // readOptions takes what chat and completion bodies have in common.
@@ -50,6 +50,7 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	for _, key := range inert {
 		f.take(key)
 	}
+	o.Priority = readTier(f)
 	s := &o.Sampling
 	f.float("temperature", &s.Temperature)
 	f.float("top_p", &s.TopP)
@@ -70,6 +71,40 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	readMaxTokens(f, &o)
 	o.Stop = readStop(f)
 	return o
+}
+
+// The names that service_tier has in answers.
+const (
+	tierFlex    = "flex"
+	tierDefault = "default"
+)
+
+// readTier takes service_tier, OpenAI's name for how urgent a request is. The
+// tiers that it sells above the default one are the default here.
+func readTier(f *fields) inference.Priority {
+	var tier string
+	if !f.str("service_tier", &tier) {
+		return inference.PriorityNormal
+	}
+	switch tier {
+	case tierFlex:
+		return inference.PriorityLow
+	case "auto", tierDefault, "priority", "scale":
+	default:
+		f.fail("service_tier", "must be flex, for work that may wait, or auto, default, priority or scale, which are all the same here, got %q", tier)
+	}
+	return inference.PriorityNormal
+}
+
+// tierServed names the tier of an answer, "" if the request asked for none.
+func tierServed(f *fields, p inference.Priority) string {
+	if _, asked := f.take("service_tier"); !asked {
+		return ""
+	}
+	if p == inference.PriorityLow {
+		return tierFlex
+	}
+	return tierDefault
 }
 
 // readSeed takes any 64-bit integer. A small one stays what it is.
