@@ -48,6 +48,7 @@ func measureCeiling(ctx context.Context, s settings, scenario string, round int,
 		"-c", strconv.Itoa(s.Context), "-t", strconv.Itoa(s.Threads), "--output-format", "jsonl",
 	}, lengths...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.SysProcAttr = diesWithUs()
 	var failure bytes.Buffer
 	cmd.Stderr = &failure
 	out, err := cmd.Output()

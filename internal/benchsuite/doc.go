@@ -17,5 +17,6 @@
 // the report and is marked; the exit status says only whether the report was made.
 //
 // The program owns the processes that it starts and stops every one of them,
-// also when it is interrupted. It runs one thing at a time.
+// also when it is interrupted; if it is killed, the kernel does. It runs one
+// thing at a time.
 package main

@@ -55,7 +55,7 @@ func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.R
 	}
 	cmd := exec.CommandContext(ctx, self, loadCommand)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithUs()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	var out, failure bytes.Buffer

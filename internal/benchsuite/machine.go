@@ -61,6 +61,7 @@ func read(path string) string {
 }
 
 func firstLine(cmd *exec.Cmd) string {
+	cmd.SysProcAttr = diesWithUs()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return ""

@@ -127,6 +127,8 @@ func defaultModel() string {
 
 // execute checks what it needs, measures, and writes the report.
 func (s *suite) execute(ctx context.Context) (*report, error) {
+	runtime.LockOSThread() // for diesWithUs
+	defer runtime.UnlockOSThread()
 	for _, path := range []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench"), s.settings.Model} {
 		if _, err := os.Stat(path); err != nil {
 			return nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)

@@ -39,6 +39,11 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// diesWithUs lets the kernel end a process when this program ends, however that
+// happens. What counts for the kernel is the thread that started the process, so
+// execute keeps the thread of its goroutine to itself until the report is made.
+func diesWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
 // startServer starts argv, its output in the file log. The process ends with
 // this one, whatever happens.
 func startServer(argv []string, port int, log string) (*server, error) {
@@ -49,7 +54,8 @@ func startServer(argv []string, port int, log string) (*server, error) {
 	defer file.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = file, file
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithUs()
+	cmd.SysProcAttr.Setpgid = true // stop ends its children too
 	s := &server{cmd: cmd, url: "http://127.0.0.1:" + strconv.Itoa(port), log: log, ended: make(chan struct{}), begun: time.Now()}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)

@@ -26,8 +26,14 @@ import (
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if program := os.Getenv(holdEnv); program != "" && len(os.Args) > 1 && held(os.Args, program) {
+		<-ctx.Done()
+		return
+	}
 	var err error
 	switch filepath.Base(os.Args[0]) {
+	case "benchsuite":
+		err = runMain(ctx, os.Args[1:])
 	case "hearth", "llama-server":
 		err = fakeServer(ctx, os.Args[1:])
 	case "llama-batched-bench":
