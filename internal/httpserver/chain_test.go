@@ -1,9 +1,11 @@
 package httpserver
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -303,5 +305,29 @@ func TestOneDeadlinePerWrite(t *testing.T) {
 				t.Errorf("deadlines %v, want %v", conn.set, want)
 			}
 		})
+	}
+}
+
+// TestDeclaredTooLargeIsAnsweredAtOnce: a client that waits for a word before it
+// sends its body is answered, and the connection ends.
+func TestDeclaredTooLargeIsAnsweredAtOnce(t *testing.T) {
+	s, _, _ := chain(t, func(c *Config) { c.MaxBody = 1 << 10 })
+	web := httptest.NewServer(s)
+	defer web.Close()
+	conn, err := net.Dial("tcp", web.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4096\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 413 || !resp.Close {
+		t.Errorf("%d, closes %v, %v", resp.StatusCode, resp.Close, err)
 	}
 }
