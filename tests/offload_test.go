@@ -61,7 +61,8 @@ func TestOffloadedTextIsTheCPUs(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			one, two := startRPCServer(t), startRPCServer(t)
+			one, _ := startRPCServer(t)
+			two, _ := startRPCServer(t)
 			// at the level debug llama.cpp's lines tell where the cells are
 			args := []string{"--context", "256", "--sequences", "1", "--log-level", "debug"}
 			if c.config == "" {
@@ -93,7 +94,8 @@ func TestOffloadedTextIsTheCPUs(t *testing.T) {
 // server that there is not.
 func TestOffloadThatCannotBe(t *testing.T) {
 	hideGPUs(t)
-	there, gone := startRPCServer(t), freeAddress(t)
+	there, _ := startRPCServer(t)
+	gone := freeAddress(t)
 	for _, c := range []struct {
 		name  string
 		flags []string
@@ -120,20 +122,39 @@ func TestOffloadThatCannotBe(t *testing.T) {
 	}
 }
 
+// TestServerThatGoesAway holds that the end of an RPC server, which llama.cpp
+// cannot survive, leaves a reason in the log.
+func TestServerThatGoesAway(t *testing.T) {
+	hideGPUs(t)
+	address, server := startRPCServer(t)
+	hearth := startHearth(t, "--context", "256", "--sequences", "1", "--rpc", address)
+	if err := server.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = server.end() // killed
+	res, err := client.Post(hearth.url+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"a","max_tokens":3}`))
+	if err == nil {
+		res.Body.Close()
+		t.Errorf("a request was answered with %s", res.Status)
+	}
+	if err := hearth.end(); err == nil || !strings.Contains(hearth.output.String(), "RPC server crashed") {
+		t.Errorf("it ended with %v, want a failure that the log explains\n%s", err, hearth.output.tail())
+	}
+}
+
 // hideGPUs keeps the CUDA backend of the servers from seeing any: they would
 // take a part of the layers.
 func hideGPUs(t *testing.T) { t.Setenv("CUDA_VISIBLE_DEVICES", "-1") }
 
-// startRPCServer starts a server on a free port, ended with the test, and
-// returns its address.
-func startRPCServer(t *testing.T) string {
+// startRPCServer starts a server on a free port, ended with the test.
+func startRPCServer(t *testing.T) (address string, p *process) {
 	t.Helper()
-	address := freeAddress(t)
+	address = freeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, testkit.Yardstick(t, "ggml-rpc-server"), "-H", "127.0.0.1", "-p", port, "-t", oneThread)
+	p = start(t, testkit.Yardstick(t, "ggml-rpc-server"), "-H", "127.0.0.1", "-p", port, "-t", oneThread)
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // it knows no other end
 		_ = p.end()
@@ -146,7 +167,7 @@ func startRPCServer(t *testing.T) string {
 		conn.Close()
 		return true
 	})
-	return address
+	return address, p
 }
 
 // freeAddress returns an address of the loopback on which nobody listens.

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"net"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"hearth/inference/llama"
 	"hearth/internal/config"
@@ -47,6 +49,11 @@ func notInHost(r rune) bool { return r <= ' ' || r == 0x7f }
 // addRPC adds the devices of the servers, in their order: the devices are
 // numbered in it.
 func addRPC(addresses []string) error {
+	if len(addresses) > 0 {
+		// A server that goes away ends the process, but not without llama.cpp's
+		// message: SIGPIPE would.
+		signal.Ignore(syscall.SIGPIPE)
+	}
 	for _, address := range addresses {
 		if err := llama.AddRPC(address); err != nil {
 			return modelError(fmt.Errorf("%w (start ggml-rpc-server of the same llama.cpp there, or take the address out of engine.rpc or --rpc)", err))
