@@ -16,6 +16,7 @@ type ModelInfo struct {
 	FileBytes     int64
 	TrainContext  int // tokens the model was trained for
 	Context       int // tokens one request may use here
+	Sequences     int // requests that are computed at the same time
 	Vocabulary    int // number of tokens
 	ChatTemplate  bool
 	TemplateTools bool // the template has a place for tools
