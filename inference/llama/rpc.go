@@ -49,7 +49,7 @@ func greetRPC(endpoint string) (err error) {
 		capsBytes   = 24
 		answerBytes = 4 + capsBytes // major, minor, patch, padding, capabilities
 	)
-	conn, err := net.DialTimeout("tcp", endpoint, rpcTimeout)
+	conn, err := net.DialTimeout("tcp4", endpoint, rpcTimeout)
 	if err != nil {
 		return err
 	}
