@@ -36,17 +36,22 @@ func parseBody(data []byte) (*fields, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, inference.Invalid("", "the body is empty; it must be a JSON object")
 	}
+	if err := checkDocument(data); err != nil {
+		return nil, err
+	}
 	return parseObject("", data)
 }
 
 // fields is a JSON object whose members are taken out one by one. The first
 // error stays; a member that is null counts as absent. Names are matched
-// exactly, letter case included.
+// exactly, and a member whose name differs only in case from one that is taken
+// is an error: others would read it as that.
 type fields struct {
-	at    string // where the object stands, "" for the body
-	value map[string]json.RawMessage
-	taken map[string]bool
-	first error
+	at     string // where the object stands, "" for the body
+	value  map[string]json.RawMessage
+	folded map[string][]string // names as they were written, by their folded spelling
+	taken  map[string]bool
+	first  error
 }
 
 // parseObject reads an object of which data holds exactly one.
@@ -72,7 +77,7 @@ func parseObject(at string, data []byte) (*fields, error) {
 	if t != json.Delim('{') {
 		return nil, inference.Invalid(at, must, kind(data))
 	}
-	f := &fields{at: at, value: map[string]json.RawMessage{}, taken: map[string]bool{}}
+	f := &fields{at: at, value: map[string]json.RawMessage{}, folded: map[string][]string{}, taken: map[string]bool{}}
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
@@ -87,6 +92,7 @@ func parseObject(at string, data []byte) (*fields, error) {
 			return nil, inference.Invalid(f.path(key), "appears twice")
 		}
 		f.value[key] = v
+		f.folded[fold(key)] = append(f.folded[fold(key)], key)
 	}
 	if _, err := dec.Token(); err != nil {
 		return nil, bad(err)
@@ -138,6 +144,11 @@ func (f *fields) failed(err error) {
 // take returns a member; false: absent or null.
 func (f *fields) take(key string) (json.RawMessage, bool) {
 	f.taken[key] = true
+	for _, written := range f.folded[fold(key)] {
+		if written != key {
+			f.fail(written, "must be spelled %q", key)
+		}
+	}
 	v, ok := f.value[key]
 	return v, ok && string(v) != "null"
 }
