@@ -53,7 +53,7 @@ type PrefixConfig struct {
 	// it is longer. All of them make way for requests that need the cells.
 	Cells int `yaml:"cells"`
 	// MinShare is the shortest prefix, in tokens, worth sharing or waiting for
-	// (1..65536, default 32).
+	// (1..65536, default 16).
 	MinShare int `yaml:"min_share"`
 	// MinKeep is the length in tokens from which a finished request is kept in a
 	// unified cache while others run (1..1048576, default 256). Of a shorter one
@@ -73,7 +73,7 @@ func DefaultConfig() Config {
 		Sequences: 8, Queue: 64,
 		TargetITL: 150 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
-		Prefix:  PrefixConfig{MinShare: 32, MinKeep: 256, IdleTokens: 1024},
+		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024},
 	}
 }
 
