@@ -152,8 +152,14 @@ type ChatRequest struct {
 	// TemplateArgs are handed to the chat template (chat_template_kwargs), JSON
 	// values by name.
 	TemplateArgs map[string]json.RawMessage
-	// Reasoning false asks the template not to open a thinking block.
+	// NoReasoning asks the template not to open a thinking block.
 	NoReasoning bool
+	// ReasoningBudget bounds the tokens of a thinking block, which is then closed
+	// for the model; nil: no bound.
+	ReasoningBudget *int
+	// BareCalls says whether an answer that is nothing but the JSON of a call is
+	// taken as the call; nil: as the model is configured.
+	BareCalls *bool
 }
 
 // CompletionRequest asks for a continuation of text or tokens.

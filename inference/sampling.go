@@ -21,6 +21,8 @@ const (
 	MaxTopK          = 1 << 20
 	MaxMessages      = 4096
 	MaxToolNameBytes = 64
+	// MaxReasoningBudget bounds the budget of a thinking block, in tokens.
+	MaxReasoningBudget = 1 << 20
 )
 
 // Sampling says how the next token is chosen from the model's distribution. The

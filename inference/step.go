@@ -84,14 +84,28 @@ type Trigger struct {
 	Token int32 // for TriggerToken
 }
 
+// Thinking is how a thinking block is written. Inside of one a lazy grammar
+// waits, whatever its triggers say.
+type Thinking struct {
+	Start string   // opens a block, as "<think>" does
+	Ends  []string // each closes it
+	// Open says that the prompt ends inside a block.
+	Open bool
+	// Budget bounds the tokens of a block, the marks not counted. When it is
+	// spent, the sampler writes Ends[0]. Negative: no bound.
+	Budget int
+}
+
 // Grammar is a GBNF grammar with what the chat template says about its use.
 type Grammar struct {
-	GBNF     string
+	GBNF     string // may be empty where Thinking is set: then it allows all
 	Lazy     bool
 	Triggers []Trigger
 	// Prefill is text that the prompt already holds and that the grammar has to
 	// be advanced over (the template's generation prompt).
 	Prefill string
+	// Thinking, if not nil, is how the model marks that it thinks.
+	Thinking *Thinking
 }
 
 // SamplerSpec is everything a sampler needs to know.

@@ -40,6 +40,9 @@ type EngineConfig struct {
 	engine.Config `yaml:",inline"`
 	// RPC are the ggml RPC servers, host:port, whose devices this process uses.
 	RPC []string `yaml:"rpc"`
+	// BareCalls takes an answer that is nothing but the JSON of a tool call as the
+	// call, where a request does not say otherwise.
+	BareCalls bool `yaml:"bare_tool_calls"`
 }
 
 // MCPConfig is the MCP endpoint at /mcp.
@@ -70,7 +73,7 @@ type ModelConfig struct {
 func defaultConfig() Config {
 	return Config{
 		Server:    httpserver.DefaultConfig(),
-		Engine:    EngineConfig{Placement: defaultPlacement(), Config: engine.DefaultConfig()},
+		Engine:    EngineConfig{Placement: defaultPlacement(), Config: engine.DefaultConfig(), BareCalls: true},
 		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
 		Telemetry: telemetry.DefaultConfig(),
 	}

@@ -114,8 +114,10 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		return nil, err
 	}
 	var observer engine.Observer
+	var tookBareCall func()
 	if l.metrics != nil {
-		observer = l.metrics.Model(m.id())
+		metrics := l.metrics.Model(m.id())
+		observer, tookBareCall = metrics, metrics.BareCall
 	}
 	if s.engine, err = engine.New(s.context, l.cfg.Engine.Config, observer); err != nil {
 		return nil, err
@@ -125,7 +127,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	info.Context = s.engine.Stats().Context
 	info.PrefixSharing = s.context.Traits().Share && !l.cfg.Engine.Prefix.Off
 	info.ChatTemplate = info.ChatTemplate || template != ""
-	if s.Model, err = chat.New(chat.Config{Info: info}, s.engine, language{s.model, s.templates}); err != nil {
+	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
 		return nil, err
 	}
 	if l.health != nil {

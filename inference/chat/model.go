@@ -51,6 +51,12 @@ type submitFunc func(ctx context.Context, r *engine.Request) (eventSource, error
 // Config describes the model that is served.
 type Config struct {
 	Info inference.ModelInfo
+	// BareCalls takes an answer that is nothing but the JSON of a call as the
+	// call, where a request does not say otherwise.
+	BareCalls bool
+	// TookBareCall, if not nil, is told of each call that was taken so. It must
+	// return at once and be safe for concurrent use.
+	TookBareCall func()
 }
 
 // Model answers chat and completion requests. It implements [inference.Model].
@@ -62,9 +68,15 @@ type Model struct {
 
 	controls *controls
 
+	bareCalls    bool
+	tookBareCall func()
+
 	caps map[string]bool
 	// plain: without tools and schemas, generated text is the content as it is.
 	plain bool
+	// dropsSystem, dropsLate: the template leaves out a system message that comes
+	// first, or after others.
+	dropsSystem, dropsLate bool
 	// nativeTools: the template renders tools, and their use can be enforced.
 	nativeTools bool
 }
@@ -92,11 +104,16 @@ func newModel(cfg Config, lm LanguageModel, submit submitFunc) (*Model, error) {
 		return nil, fmt.Errorf("chat: the model's context (%d tokens) and vocabulary (%d tokens) must be known", cfg.Info.Context, cfg.Info.Vocabulary)
 	}
 	m := &Model{info: cfg.Info, lm: lm, submit: submit, newID: newCallID, controls: newControls(lm.ControlTexts())}
+	m.bareCalls, m.tookBareCall = cfg.BareCalls, cfg.TookBareCall
+	if m.tookBareCall == nil {
+		m.tookBareCall = func() {}
+	}
 	m.info.TemplateTools = false
 	if m.info.ChatTemplate {
 		m.caps = lm.Caps()
 		m.plain = m.probePlain()
 		m.nativeTools = m.probeTools()
+		m.dropsSystem, m.dropsLate = m.probeSystem()
 		m.info.TemplateTools = m.nativeTools
 	}
 	return m, nil

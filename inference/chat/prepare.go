@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,42 @@ type prepared struct {
 	grammar   *inference.Grammar
 	preserved []int32
 	stops     []string
+	thinking  *inference.Thinking // nil: the template marks none
 	// decoders gives the choices of a stream their decoders.
 	decoders func(m *Model, s *stream) error
 }
 
 // prepare validates r and renders it, with the constraints it asks for.
 func (m *Model) prepare(r *inference.ChatRequest) (*prepared, error) {
+	p, err := m.prepareAnswer(r)
+	if err != nil {
+		return nil, m.locate(r, err)
+	}
+	return p, m.boundThinking(r, p)
+}
+
+// locate makes an error about the messages one about the message at fault: the
+// last one of a beginning that the template refuses, while it renders what is
+// before.
+func (m *Model) locate(r *inference.ChatRequest, err error) error {
+	var inv *inference.InvalidError
+	if !errors.As(err, &inv) || inv.Field != "messages" || len(r.Messages) == 0 {
+		return err
+	}
+	good, bad := 0, len(r.Messages)
+	for bad-good > 1 {
+		part := *r
+		part.Messages = r.Messages[:(good+bad)/2]
+		if _, err := m.prepareAnswer(&part); err == nil {
+			good = len(part.Messages)
+		} else {
+			bad = len(part.Messages)
+		}
+	}
+	return inference.Invalid(fmt.Sprintf("messages[%d]", bad-1), "(of the %s) %s", r.Messages[bad-1].Role, inv.Reason)
+}
+
+func (m *Model) prepareAnswer(r *inference.ChatRequest) (*prepared, error) {
 	if !m.info.ChatTemplate {
 		return nil, fmt.Errorf("%w: %s has no chat template; use text completion instead", inference.ErrUnsupported, m.info.ID)
 	}
@@ -26,6 +57,12 @@ func (m *Model) prepare(r *inference.ChatRequest) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.checkSystem(r.Messages); err != nil {
+		return nil, err
+	}
+	joined := *r
+	joined.Messages = joinSystem(r.Messages)
+	r = &joined
 	in := &applyInput{
 		ToolChoice:          choice.Mode,
 		ParallelToolCalls:   r.ParallelToolCalls && m.caps["supports_parallel_tool_calls"],
@@ -62,7 +99,7 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{prompt: out.prompt, preserved: out.Preserved, stops: out.Stops}
+	p := &prepared{prompt: out.prompt, preserved: out.Preserved, stops: out.Stops, thinking: out.thinking()}
 	plain := m.plain && !out.SupportsThinking
 	switch {
 	case schema == nil:
@@ -131,7 +168,7 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 			return nil, err
 		}
 	}
-	p := &prepared{prompt: prompt, grammar: out.grammar(), preserved: out.Preserved, stops: out.Stops}
+	p := &prepared{prompt: prompt, grammar: out.grammar(), preserved: out.Preserved, stops: out.Stops, thinking: out.thinking()}
 	if choice.Mode == inference.ToolRequired && (p.grammar == nil || p.grammar.Lazy) {
 		return nil, fmt.Errorf("%w: the chat template of %s offers no way to require a tool call; set tool_choice to auto", inference.ErrUnsupported, m.info.ID)
 	}
@@ -147,7 +184,34 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 		}
 		return nil
 	}
+	m.takeBareCalls(r, choice.Mode, callable, p)
 	return p, nil
+}
+
+// takeBareCalls lets the decoders of p take an answer that is nothing but the
+// JSON of a call as the call, where the model is free to call one.
+func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode, callable []inference.Tool, p *prepared) {
+	take := m.bareCalls
+	if r.BareCalls != nil {
+		take = *r.BareCalls
+	}
+	if !take || mode != inference.ToolAuto {
+		return
+	}
+	tools := make(map[string]*inference.Tool, len(callable))
+	for i := range callable {
+		tools[callable[i].Name] = &callable[i]
+	}
+	inner := p.decoders
+	p.decoders = func(m *Model, s *stream) error {
+		if err := inner(m, s); err != nil {
+			return err
+		}
+		for i := range s.choices {
+			s.choices[i].dec = &bareCalls{inner: s.choices[i].dec, tools: tools, newID: m.newID, taken: m.tookBareCall}
+		}
+		return nil
+	}
 }
 
 // prepareText prepares a conversation with tools for a template without a place
@@ -184,6 +248,7 @@ func (m *Model) prepareText(r *inference.ChatRequest, choice inference.ToolChoic
 		}
 		return nil
 	}
+	m.takeBareCalls(r, choice.Mode, callable, p)
 	return p, nil
 }
 

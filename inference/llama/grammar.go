@@ -9,6 +9,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,7 @@ const (
 	maxTriggers         = 64
 	maxTriggerBytes     = 4096
 	maxPrefillBytes     = 16 << 10
+	maxMarkBytes        = 256
 )
 
 // gbnfScanner walks a GBNF text far enough to bound what its parser will do.
@@ -167,7 +169,7 @@ func packGrammar(g *inference.Grammar) (packedGrammar, error) {
 	invalid := func(format string, args ...any) (packedGrammar, error) {
 		return packedGrammar{}, inference.Invalid("grammar", format, args...)
 	}
-	if g.GBNF == "" {
+	if g.GBNF == "" && g.Thinking == nil {
 		return invalid("the grammar is empty")
 	}
 	if err := checkGBNF(g.GBNF); err != nil {
@@ -196,7 +198,31 @@ func packGrammar(g *inference.Grammar) (packedGrammar, error) {
 		p.len = append(p.len, int64(len(t.Value)))
 		p.kind, p.token = append(p.kind, int32(t.Kind)), append(p.token, t.Token)
 	}
-	return p, nil
+	return p, p.think(g.Thinking)
+}
+
+// think adds the marks of a thinking block, as triggers of kinds of their own.
+func (p *packedGrammar) think(t *inference.Thinking) error {
+	if t == nil {
+		return nil
+	}
+	if len(t.Ends) == 0 || len(t.Ends) > maxTriggers {
+		return inference.Invalid("grammar", "a thinking block needs 1 to %d texts that end it, got %d", maxTriggers, len(t.Ends))
+	}
+	kind := int32(C.HEARTH_MARK_THINK)
+	if t.Open {
+		kind = C.HEARTH_MARK_THINK_OPEN
+	}
+	for i, text := range append([]string{t.Start}, t.Ends...) {
+		if text == "" || len(text) > maxMarkBytes {
+			return inference.Invalid("grammar", "the mark %d of a thinking block must have 1 to %d bytes, got %d", i, maxMarkBytes, len(text))
+		}
+		p.text = append(p.text, text...)
+		p.len = append(p.len, int64(len(text)))
+		p.kind, p.token = append(p.kind, kind), append(p.token, int32(min(t.Budget, math.MaxInt32)))
+		kind = C.HEARTH_MARK_THINK_END
+	}
+	return nil
 }
 
 // SchemaToGrammar turns a JSON Schema into a GBNF grammar that compiles. A schema

@@ -177,6 +177,15 @@ typedef struct {
     int32_t  reference; // run llama.cpp's whole chain, without the fast paths
 } hearth_sampler_params;
 
+// How a thinking block is marked travels with the triggers, as further kinds.
+enum {
+    HEARTH_MARK_THINK      = 16, // opens a block; token: its budget, negative for none
+    HEARTH_MARK_THINK_OPEN = 17, // the same, and the prompt ends inside a block
+    HEARTH_MARK_THINK_END  = 18, // closes it; a spent budget writes the first of them
+};
+
+// history: tokens of the prompt's end, for the penalties. strings: DRY's breakers,
+// then what is banned, one after the other, with their lengths in string_len.
 // A grammar's texts lie one after the other in text: GBNF, prefill, then the
 // triggers' values, with their lengths in len (2 + n_triggers of them).
 HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p,

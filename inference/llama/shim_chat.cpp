@@ -132,6 +132,10 @@ static common_json render(hearth_templates * t, const common_json & in, int32_t 
     for (const auto & stop : params.additional_stops) {
         stops.push_back(stop);
     }
+    auto ends = common_json::array();
+    for (const auto & end : params.thinking_end_tags) {
+        ends.push_back(end);
+    }
     auto spec                  = common_json::object();
     spec["format"]             = (int64_t) params.format;
     spec["generation_prompt"]  = params.generation_prompt;
@@ -146,6 +150,8 @@ static common_json render(hearth_templates * t, const common_json & in, int32_t 
     out["stops"]             = stops;
     out["generation_prompt"] = params.generation_prompt;
     out["supports_thinking"] = params.supports_thinking;
+    out["thinking_start"]    = params.thinking_start_tag;
+    out["thinking_ends"]     = ends;
     out["parser"]            = spec.dump_safe();
     return out;
 }

@@ -99,8 +99,104 @@ std::shared_ptr<const llama_grammar> grammar_cache::get(const llama_vocab * voca
     return compiled;
 }
 
+thinking_state::thinking_state(const llama_vocab * vocab, std::vector<trigger> & triggers) {
+    std::vector<trigger> others;
+    for (auto & t : triggers) {
+        switch (t.kind) {
+            case HEARTH_MARK_THINK:
+            case HEARTH_MARK_THINK_OPEN:
+                start  = t.value;
+                inside = t.kind == HEARTH_MARK_THINK_OPEN;
+                budget = t.token;
+                break;
+            case HEARTH_MARK_THINK_END:
+                ends.push_back(t.value);
+                break;
+            default:
+                others.push_back(std::move(t));
+                continue;
+        }
+        longest = std::max(longest, t.value.size());
+    }
+    triggers = std::move(others);
+    if (!ends.empty()) {
+        end_tokens = common_tokenize(vocab, ends[0], false, true);
+    }
+    if (inside && budget == 0) {
+        closing = end_tokens;
+    }
+}
+
+void thinking_state::give_up() {
+    closing.clear();
+    at     = 0;
+    budget = -1;
+}
+
+// Whether text ends inside a character of UTF-8.
+static bool ends_in_character(const std::string & text) {
+    for (size_t n = 1; n <= 3 && n <= text.size(); n++) {
+        const unsigned char c = text[text.size() - n];
+        if (c < 0x80) {
+            return false;
+        }
+        if (c >= 0xC0) {
+            return n < (c >= 0xF0 ? 4u : c >= 0xE0 ? 3u : 2u);
+        }
+    }
+    return false;
+}
+
+bool thinking_state::find_end(std::string & closed) {
+    size_t first = std::string::npos;
+    for (const auto & end : ends) {
+        first = std::min(first, tail.find(end));
+    }
+    if (first == std::string::npos) {
+        return false;
+    }
+    closed = tail.substr(first);
+    return true;
+}
+
+void thinking_state::accept(llama_token token, const std::string & piece, std::string & closed) {
+    if (ends.empty()) {
+        return;
+    }
+    tail += piece;
+    if (!inside) {
+        const size_t found = tail.find(start);
+        if (found != std::string::npos) {
+            tail.erase(0, found + start.size());
+            inside = true;
+            used   = 0;
+            if (budget == 0) {
+                closing = end_tokens;
+            }
+        }
+    } else if (find_end(closed)) {
+        tail.clear();
+        inside = false;
+    } else if (forced() == token) {
+        at++; // a part of the end
+        return;
+    } else {
+        used++;
+        if (budget >= 0 && used >= budget && !ends_in_character(tail)) {
+            closing = end_tokens;
+        }
+    }
+    if (!inside) {
+        closing.clear();
+        at = 0;
+    }
+    if (tail.size() > 4 * longest + 16) {
+        tail.erase(0, tail.size() - longest - 4);
+    }
+}
+
 grammar_state::grammar_state(const llama_vocab * vocab, std::shared_ptr<const llama_grammar> compiled_, bool lazy, std::vector<trigger> triggers_)
-    : vocab(vocab), compiled(std::move(compiled_)), awaiting(lazy), triggers(std::move(triggers_)) {
+    : vocab(vocab), compiled(std::move(compiled_)), awaiting(lazy), triggers(std::move(triggers_)), thinking(vocab, triggers) {
     for (auto & t : triggers) {
         switch (t.kind) {
             case COMMON_GRAMMAR_TRIGGER_TYPE_WORD:
@@ -118,15 +214,20 @@ grammar_state::grammar_state(const llama_vocab * vocab, std::shared_ptr<const ll
                 break;
         }
     }
-    grammar = llama_grammar_clone_impl(*compiled);
+    if (compiled) {
+        grammar = llama_grammar_clone_impl(*compiled);
+    }
 }
 
 grammar_state::~grammar_state() {
-    llama_grammar_free_impl(grammar);
+    if (grammar) {
+        llama_grammar_free_impl(grammar);
+    }
 }
 
 void grammar_state::prefill(const std::string & prefix) {
-    if (awaiting || prefix.empty()) {
+    if (awaiting || prefix.empty() || !grammar) {
+        check_forced();
         return;
     }
     bool first = true;
@@ -138,11 +239,17 @@ void grammar_state::prefill(const std::string & prefix) {
             continue;
         }
         first = false;
-        accept(t);
+        advance(t, piece);
     }
+    check_forced();
 }
 
 bool grammar_state::allows(llama_token token) const {
+    const llama_token forced = thinking.forced();
+    return forced == LLAMA_TOKEN_NULL ? fits(token) : token == forced;
+}
+
+bool grammar_state::fits(llama_token token) const {
     llama_token_data       one{ token, 1.0f, 0.0f };
     llama_token_data_array array{ &one, 1, -1, false };
     llama_grammar_apply_impl(*grammar, &array);
@@ -150,6 +257,15 @@ bool grammar_state::allows(llama_token token) const {
 }
 
 void grammar_state::mask(llama_token_data_array * candidates) const {
+    const llama_token forced = thinking.forced();
+    if (forced != LLAMA_TOKEN_NULL) {
+        for (size_t i = 0; i < candidates->size; i++) {
+            if (candidates->data[i].id != forced) {
+                candidates->data[i].logit = -INFINITY;
+            }
+        }
+        return;
+    }
     llama_grammar_apply_impl(*grammar, candidates);
 }
 
@@ -214,13 +330,31 @@ void grammar_state::replay(size_t start) {
     }
 }
 
-void grammar_state::accept(llama_token token) {
-    if (!grammar) {
-        return;
+// A token that the grammar does not allow is not forced: the block goes on.
+void grammar_state::check_forced() {
+    const llama_token forced = thinking.forced();
+    if (forced != LLAMA_TOKEN_NULL && grammar && !awaiting && !fits(forced)) {
+        thinking.give_up();
     }
+}
+
+void grammar_state::accept(llama_token token) {
     const std::string & piece = vocab->token_to_piece(token);
+    const bool          thought = thinking.open();
+    std::string         closed;
+    thinking.accept(token, piece, closed);
+    if (grammar && !(awaiting && thought)) {
+        advance(token, piece);
+    } else if (grammar && !closed.empty()) {
+        advance(LLAMA_TOKEN_NULL, closed); // an end of thinking may be a trigger, too
+    }
+    check_forced();
+}
+
+// Advances the grammar, or the search for what starts it.
+void grammar_state::advance(llama_token token, const std::string & piece) {
     if (!awaiting) {
-        if (!allows(token)) {
+        if (!fits(token)) {
             throw std::runtime_error("the grammar does not allow token " + std::to_string(token) + " here");
         }
         if (!vocab->is_eog(token)) {
@@ -231,7 +365,7 @@ void grammar_state::accept(llama_token token) {
     bool found = false;
     try {
         for (const auto & t : triggers) {
-            if (t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN && t.token == token) {
+            if (t.kind == COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN && t.token == token && token != LLAMA_TOKEN_NULL) {
                 found = true;
                 llama_grammar_accept_token(*grammar, token, piece);
                 break;

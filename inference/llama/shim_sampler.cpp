@@ -143,7 +143,7 @@ hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_param
                 value += len[2 + i];
                 triggers.push_back(std::move(t));
             }
-            s->grammar = std::make_unique<grammar_state>(m->vocab, m->grammars.get(m->vocab, gbnf), lazy != 0, std::move(triggers));
+            s->grammar = std::make_unique<grammar_state>(m->vocab, gbnf.empty() ? nullptr : m->grammars.get(m->vocab, gbnf), lazy != 0, std::move(triggers));
             s->grammar->prefill(prefill);
         }
         return s.release();

@@ -3,6 +3,7 @@
 
 #include "shim_internal.h"
 
+#include "common.h"
 #include "llama-grammar.h"
 
 #include <regex>
@@ -29,6 +30,37 @@ struct trigger {
     bool        whole = false; // the pattern is of the whole text
 };
 
+// The thinking blocks of one sequence: where they begin and end, and what a
+// spent budget writes.
+class thinking_state {
+  public:
+    // Takes the marks out of triggers.
+    thinking_state(const llama_vocab * vocab, std::vector<trigger> & triggers);
+
+    bool open() const { return inside; }
+    // The token that has to come now; LLAMA_TOKEN_NULL if any may.
+    llama_token forced() const { return at < closing.size() ? closing[at] : LLAMA_TOKEN_NULL; }
+    // Lets the block go on: its end cannot be written here.
+    void give_up();
+    // Advances over a token. If that closed a block, closed is the mark that did,
+    // with what follows it in the token.
+    void accept(llama_token token, const std::string & piece, std::string & closed);
+
+  private:
+    bool        find_end(std::string & closed);
+    llama_tokens end_tokens; // of the first end mark
+    llama_tokens closing;    // being written, from at on
+    size_t       at = 0;
+
+    std::string              start;
+    std::vector<std::string> ends;
+    size_t                   longest = 0;  // mark
+    bool                     inside  = false;
+    int32_t                  budget  = -1; // negative: none
+    int32_t                  used    = 0;
+    std::string              tail; // the end of the text, where a mark may have begun
+};
+
 // A grammar's state in one sequence. Until a trigger is seen a lazy grammar
 // allows everything; the text so far is kept to be replayed from the trigger on.
 class grammar_state {
@@ -40,7 +72,7 @@ class grammar_state {
 
     // Advances over text that the prompt already holds.
     void prefill(const std::string & text);
-    bool constrains() const { return grammar && !awaiting; }
+    bool constrains() const { return (grammar && !awaiting) || thinking.forced() != LLAMA_TOKEN_NULL; }
     bool allows(llama_token token) const;
     // Sets the logits of what is not allowed to -INFINITY.
     void mask(llama_token_data_array * candidates) const;
@@ -48,6 +80,9 @@ class grammar_state {
     void accept(llama_token token);
 
   private:
+    bool fits(llama_token token) const;
+    void advance(llama_token token, const std::string & piece);
+    void check_forced();
     bool find_trigger(size_t old_size, size_t & start) const;
     void forget();
     void replay(size_t start);
@@ -57,6 +92,7 @@ class grammar_state {
     llama_grammar *                      grammar = nullptr;
     bool                                 awaiting;
     std::vector<trigger>                 triggers;
+    thinking_state                       thinking;
     size_t                               longest_word = 0;
     std::string                          text;
     bool                                 forgot = false; // the start of the text is gone

@@ -118,7 +118,8 @@ var applyFields = [...]string{
 //
 //	{"prompt": "…", "grammar": "…", "grammar_lazy": bool,
 //	 "triggers": [{"type": n, "value": "…", "token": n}], "preserved_tokens": [n],
-//	 "stops": ["…"], "generation_prompt": "…", "supports_thinking": bool, "parser": "…"}
+//	 "stops": ["…"], "generation_prompt": "…", "supports_thinking": bool,
+//	 "thinking_start": "…", "thinking_ends": ["…"], "parser": "…"}
 //
 // What the template or a bound refuses is an *inference.InvalidError.
 func (t *Templates) Apply(input []byte) ([]byte, error) {

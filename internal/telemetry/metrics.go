@@ -23,6 +23,7 @@ type Metrics struct {
 
 	requests, rejected            *prometheus.CounterVec
 	prompt, cached, completion    *prometheus.CounterVec
+	bareCalls                     *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
 	firstToken, interToken        *prometheus.HistogramVec
 	duration, step, batch         *prometheus.HistogramVec
@@ -54,6 +55,7 @@ func NewMetrics(version string) *Metrics {
 	m.prompt = counter("prompt_tokens_total", "Tokens of prompts, shared ones included.", "model")
 	m.cached = counter("prompt_cached_tokens_total", "Tokens of prompts that were shared with an earlier computation.", "model")
 	m.completion = counter("completion_tokens_total", "Tokens generated.", "model")
+	m.bareCalls = counter("bare_tool_calls_total", "Tool calls that were written as bare or fenced JSON, without the marks of the chat template, and taken as calls.", "model")
 	m.queued = gauge("requests_queued", "Requests that wait for cells.", "model")
 	m.running = gauge("requests_running", "Requests of which at least one choice is being computed.", "model")
 	m.cells = gauge("kv_cells", "Cells of the KV cache, by state: used, reserved, cached (used by no running request), total.", "model", "state")
@@ -119,6 +121,7 @@ type ModelMetrics struct {
 	firstToken, interToken, duration, step prometheus.Observer
 	decodeRows, prefillTokens              prometheus.Observer
 	prompt, cached, completion             prometheus.Counter
+	bareCalls                              prometheus.Counter
 }
 
 // Model returns the observer of the engine that runs the model of that id. Its
@@ -133,8 +136,12 @@ func (m *Metrics) Model(id string) *ModelMetrics {
 		duration: m.duration.WithLabelValues(id), step: m.step.WithLabelValues(id),
 		decodeRows: m.batch.WithLabelValues(id, "decode"), prefillTokens: m.batch.WithLabelValues(id, "prefill"),
 		prompt: m.prompt.WithLabelValues(id), cached: m.cached.WithLabelValues(id), completion: m.completion.WithLabelValues(id),
+		bareCalls: m.bareCalls.WithLabelValues(id),
 	}
 }
+
+// BareCall counts a tool call that was taken from bare or fenced JSON.
+func (o *ModelMetrics) BareCall() { o.bareCalls.Inc() }
 
 // Queued sets the number of requests that wait.
 func (o *ModelMetrics) Queued(n int) { o.queued.Set(float64(n)) }

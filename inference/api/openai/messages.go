@@ -12,6 +12,9 @@ import (
 func readChat(f *fields, req *inference.ChatRequest) {
 	req.ParallelToolCalls = true
 	f.boolean("parallel_tool_calls", &req.ParallelToolCalls)
+	if bare := true; f.boolean("bare_tool_calls", &bare) {
+		req.BareCalls = &bare
+	}
 	f.boolean("logprobs", &req.Logprobs)
 	if f.integer("top_logprobs", &req.TopLogprobs) && req.TopLogprobs > 0 && !req.Logprobs {
 		f.fail("top_logprobs", "needs logprobs to be true")
@@ -71,6 +74,7 @@ func readThinking(f *fields, req *inference.ChatRequest) {
 		}
 		req.NoReasoning = !think
 	}
+	readBudget(f, req)
 	var effort string
 	if f.str("reasoning_effort", &effort) && f.err() == nil {
 		if effort == "none" {
@@ -81,6 +85,21 @@ func readThinking(f *fields, req *inference.ChatRequest) {
 			req.TemplateArgs = map[string]json.RawMessage{}
 		}
 		req.TemplateArgs["reasoning_effort"] = f.value["reasoning_effort"]
+	}
+}
+
+// readBudget takes the tokens that may be thought, under both of the names that
+// llama-server has for them.
+func readBudget(f *fields, req *inference.ChatRequest) {
+	for _, key := range []string{"thinking_budget_tokens", "reasoning_budget_tokens"} {
+		var n int
+		if !f.integer(key, &n) {
+			continue
+		}
+		if req.ReasoningBudget != nil && *req.ReasoningBudget != n {
+			f.fail(key, "is %d, but thinking_budget_tokens, which means the same, is %d: send one of them", n, *req.ReasoningBudget)
+		}
+		req.ReasoningBudget = &n
 	}
 }
 
