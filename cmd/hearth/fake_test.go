@@ -26,7 +26,7 @@ type fakeModel struct {
 
 func (m *fakeModel) Info() inference.ModelInfo {
 	return inference.ModelInfo{
-		ID: "fake", Context: 100, TrainContext: 200, Vocabulary: 1000, Params: 135e6, Quantization: "Q4_1",
+		ID: "fake", Sequences: 4, Context: 100, TrainContext: 200, Vocabulary: 1000, Params: 135e6, Quantization: "Q4_1",
 		ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1e9, 0),
 	}
 }

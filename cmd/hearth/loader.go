@@ -124,7 +124,8 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	}
 	info := s.model.Info()
 	info.ID = m.id()
-	info.Context = s.engine.Stats().Context
+	stats := s.engine.Stats()
+	info.Context, info.Sequences = stats.Context, stats.Sequences
 	info.PrefixSharing = s.context.Traits().Share && !l.cfg.Engine.Prefix.Off
 	info.ChatTemplate = info.ChatTemplate || template != ""
 	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {

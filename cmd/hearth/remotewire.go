@@ -21,6 +21,9 @@ func (m *remoteModel) options(o *inference.Options) map[string]any {
 	if len(s.LogitBias) > 0 {
 		b["logit_bias"] = s.LogitBias
 	}
+	if o.Priority == inference.PriorityLow {
+		b["service_tier"] = "flex"
+	}
 	if o.MaxTokens > 0 {
 		b["max_tokens"] = o.MaxTokens
 	}

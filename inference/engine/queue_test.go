@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"hearth/inference"
+	"hearth/inference/engine/enginetest"
 )
 
 // waiting makes choices named "principal/class" in order of submission.
@@ -104,6 +106,48 @@ func TestQueueRemove(t *testing.T) {
 	for class, lanes := range q.lanes {
 		if len(lanes) != 0 {
 			t.Errorf("class %d keeps %d empty lanes", class, len(lanes))
+		}
+	}
+}
+
+// TestLowPriorityWaitsAndIsServed: on a machine with one sequence, requests that
+// may wait let those go first that came later, but for one in nine, and end
+// while others still come.
+func TestLowPriorityWaitsAndIsServed(t *testing.T) {
+	h := newHarness(t, enginetest.Options{Cells: 2000}, Config{Sequences: 1})
+	var order []string
+	streams := map[string]*Stream{}
+	note := func() {
+		for name, s := range streams {
+			if ended(s) {
+				order = append(order, name) // one sequence: at most one ends in a turn
+				delete(streams, name)
+			}
+		}
+	}
+	put := func(name string, p inference.Priority) {
+		r := ask(unique(name[:1], 20), 3)
+		r.Priority = p
+		streams[name] = h.put(r)
+	}
+	put("first", inference.PriorityNormal)
+	h.turn()
+	put("low 1", inference.PriorityLow)
+	put("low 2", inference.PriorityLow)
+	const came = 30
+	for i := range came {
+		put(fmt.Sprintf("%c", 'A'+i), inference.PriorityNormal)
+	}
+	for h.turn() {
+		note()
+	}
+	h.shut()
+	if len(streams) > 0 || len(order) != came+3 {
+		t.Fatalf("%d requests have not ended: %v", len(streams), order)
+	}
+	for i, name := range []string{"low 1", "low 2"} {
+		if at, want := slices.Index(order, name), (i+1)*(agingTurns+1); at != want {
+			t.Errorf("%s ended as number %d, want %d: %v", name, at, want, order)
 		}
 	}
 }

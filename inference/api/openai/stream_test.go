@@ -86,6 +86,25 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// TestServiceTier: an answer names the tier only if the request did.
+func TestServiceTier(t *testing.T) {
+	for sent, want := range map[string]string{
+		`"n":1`: "", `"service_tier":null`: "", `"service_tier":"flex"`: `"service_tier":"flex"`,
+		`"service_tier":"auto"`: `"service_tier":"default"`, `"service_tier":"priority"`: `"service_tier":"default"`,
+	} {
+		for path, body := range map[string]string{
+			"/v1/chat/completions": `{"messages":[{"role":"user","content":"Hi"}],` + sent + `}`,
+			"/v1/completions":      `{"prompt":"Hi","stream":true,` + sent + `}`,
+		} {
+			f := &fakeModels{script: func() *script { return says(io.EOF, text(0, "x"), finish(0, inference.FinishStop), used(1, 1, 0)) }}
+			resp, answer := post(t, newServer(t, f, nil), path, body)
+			if resp.StatusCode != 200 || strings.Contains(answer, "service_tier") != (want != "") || !strings.Contains(answer, want) {
+				t.Errorf("%s: %d %s, want %q", body, resp.StatusCode, answer, want)
+			}
+		}
+	}
+}
+
 // TestErrorBeforeTheFirstToken has its own status, also for a stream.
 func TestErrorBeforeTheFirstToken(t *testing.T) {
 	for _, streamed := range []string{"true", "false"} {
