@@ -19,6 +19,7 @@ const (
 	exitConfig      = 3
 	exitModel       = 4
 	exitUnreachable = 5
+	exitPartial     = 6
 	exitInterrupted = 130
 )
 
@@ -35,6 +36,7 @@ func usageError(err error) error       { return &exitError{exitUsage, err} }
 func configError(err error) error      { return &exitError{exitConfig, err} }
 func modelError(err error) error       { return &exitError{exitModel, err} }
 func unreachableError(err error) error { return &exitError{exitUnreachable, err} }
+func partialError(err error) error     { return &exitError{exitPartial, err} }
 
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")

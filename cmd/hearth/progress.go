@@ -60,6 +60,14 @@ func (m *meter) set(done, total int) {
 	_ = m.bar.Set(percent) // a bar that cannot be drawn changes nothing
 }
 
+// say changes what the meter says before the share.
+func (m *meter) say(what string) {
+	m.what = what
+	if m.bar != nil {
+		m.bar.Describe(what)
+	}
+}
+
 // finish takes the bar away.
 func (m *meter) finish() {
 	if m.bar != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/internal/batch"
 )
 
 // remote is a running server seen as inference.Models, so that a command need
@@ -24,9 +25,13 @@ type remote struct {
 
 var _ inference.Models = (*remote)(nil)
 
+// maxIdleConnections is how many connections are kept for the next requests: as
+// many as a batch uses at the same time.
+const maxIdleConnections = batch.MaxConcurrency
+
 // newRemote returns the server at address: http://host:port or unix:/path.
 func newRemote(address string) (*remote, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxIdleConnections}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -171,6 +176,7 @@ type wireModel struct {
 	Details *struct {
 		Context      int    `json:"context"`
 		TrainContext int    `json:"train_context"`
+		Sequences    int    `json:"sequences"`
 		Description  string `json:"description"`
 		Architecture string `json:"architecture"`
 		Quantization string `json:"quantization"`
@@ -185,7 +191,7 @@ type wireModel struct {
 func (m *wireModel) status() inference.ModelStatus {
 	s := inference.ModelStatus{State: m.State, Info: inference.ModelInfo{ID: m.ID, Defaults: inference.DefaultSampling()}}
 	if d := m.Details; d != nil {
-		s.Info.Context, s.Info.TrainContext = d.Context, d.TrainContext
+		s.Info.Context, s.Info.TrainContext, s.Info.Sequences = d.Context, d.TrainContext, d.Sequences
 		s.Info.Description, s.Info.Architecture, s.Info.Quantization = d.Description, d.Architecture, d.Quantization
 		s.Info.Params, s.Info.FileBytes, s.Info.Vocabulary = d.Parameters, d.FileBytes, d.Vocabulary
 		s.Info.ChatTemplate, s.Info.TemplateTools = d.Chat, d.NativeTools

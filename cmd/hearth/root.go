@@ -28,6 +28,7 @@ Exit codes:
     3  the configuration cannot be used
     4  a model cannot be loaded
     5  the server that was named cannot be reached
+    6  a batch is done, but some of its requests failed
   130  interrupted (Ctrl-C)`,
 		Example: `  hearth serve --model model.gguf
   hearth chat
@@ -44,7 +45,7 @@ Exit codes:
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag exists
 	root.AddCommand(
 		newServeCommand(), newChatCommand(), newGenerateCommand(), newModelsCommand(),
-		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBenchCommand(), newVersionCommand(),
+		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(),
 	)
 	return root
 }

@@ -114,20 +114,37 @@ func (f *sourceFlags) ask(cmd *cobra.Command, do func(ctx context.Context, src *
 	})
 }
 
-// open finds the server, or loads the model in this process and waits until it
-// is ready.
-func (f *sourceFlags) open(ctx context.Context, cmd *cobra.Command) (*source, error) {
-	cfg, _, err := loadConfig(configFlag(cmd))
-	if err != nil {
-		return nil, err
+// find returns the server to use; where there is none, it is nil and here is the
+// configuration of the one model to load in this process. cfg is what the file
+// says, with the flag --log-level over it.
+func (f *sourceFlags) find(ctx context.Context, cmd *cobra.Command) (server *remote, cfg, here Config, err error) {
+	if cfg, _, err = loadConfig(configFlag(cmd)); err != nil {
+		return nil, cfg, here, err
 	}
 	if cmd.Flags().Changed("log-level") {
 		cfg.Telemetry.LogLevel = f.logLevel
 		if err := cfg.check(); err != nil {
-			return nil, configError(err)
+			return nil, cfg, here, configError(err)
 		}
 	}
-	server, err := f.server(ctx, &cfg)
+	if server, err = f.server(ctx, &cfg); err != nil || server != nil {
+		return server, cfg, here, err
+	}
+	here = cfg.clone()
+	if !cmd.Flags().Changed("log-level") {
+		here.Telemetry.LogLevel = "error" // the answer is what is asked for
+	}
+	if err := f.apply(cmd, &here); err != nil {
+		return nil, cfg, here, err
+	}
+	here.Models = here.Models[:1]
+	return nil, cfg, here, nil
+}
+
+// open finds the server, or loads the model in this process and waits until it
+// is ready.
+func (f *sourceFlags) open(ctx context.Context, cmd *cobra.Command) (*source, error) {
+	server, cfg, here, err := f.find(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +152,6 @@ func (f *sourceFlags) open(ctx context.Context, cmd *cobra.Command) (*source, er
 		id, by := f.modelOfServer()
 		return &source{models: server, id: id, by: by, where: server.base, cfg: cfg, close: func() error { return nil }}, nil
 	}
-	here := cfg.clone()
-	if !cmd.Flags().Changed("log-level") {
-		here.Telemetry.LogLevel = "error" // the answer is what is asked for
-	}
-	if err := f.apply(cmd, &here); err != nil {
-		return nil, err
-	}
-	here.Models = here.Models[:1]
 	errOut := cmd.ErrOrStderr()
 	log := telemetry.NewLogger(here.Telemetry, errOut, isTerminal(errOut))
 	models, err := loadHere(ctx, &here, log, errOut)
