@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -133,9 +134,13 @@ func (f *batchFlags) send(ctx context.Context, status io.Writer, server *batchSe
 	bar := newMeter(status, isTerminal(status), "batch")
 	defer bar.finish()
 	var last batch.Progress
+	var lost sync.Once
 	sum, err := batch.Run(ctx, in, results, batch.Options{
 		Client: server.remote.client, Base: server.remote.base, Model: server.id,
 		Concurrency: concurrency, Retries: f.retries,
+		OnLost: func(err error) {
+			lost.Do(func() { fmt.Fprintf(status, "the server is gone, trying again for some minutes: %v\n", err) })
+		},
 		OnProgress: func(p batch.Progress) {
 			last = p
 			bar.say(fmt.Sprintf("%d of %d requests, %d failed", p.Done, p.Total, p.Failed))

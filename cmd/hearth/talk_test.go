@@ -181,6 +181,13 @@ func TestMeter(t *testing.T) {
 		if !strings.Contains(out.String(), "40") || (!terminal && out.String() != "loading x: 40 %\n") {
 			t.Errorf("terminal %v: %q", terminal, &out)
 		}
+		out.Reset()
+		clock = clock.Add(lineInterval)
+		m.say("6 of 10 y")
+		m.set(6, 10)
+		if !strings.Contains(out.String(), "6 of 10 y") {
+			t.Errorf("terminal %v: another text is not shown: %q", terminal, &out)
+		}
 		m.set(5, 0) // a total that is not known is not divided by
 		m.finish()
 		m.finish()

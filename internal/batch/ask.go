@@ -122,6 +122,9 @@ func (k *asker) ask(ctx context.Context, r *Request) (*answer, error) {
 				return nil, fmt.Errorf("%w: %d times in a row, at last for the request %s: %w", ErrUnreachable, lost, quote(r.CustomID), err)
 			}
 			pause = k.backoff(lost, 0)
+			if k.OnLost != nil {
+				k.OnLost(err)
+			}
 		case resp.status == http.StatusTooManyRequests || resp.status == http.StatusServiceUnavailable:
 			if refused++; refused > k.Retries {
 				return nil, fmt.Errorf("%w %s: it was refused %d times with status %d: %s", ErrRefused, quote(r.CustomID), refused, resp.status, excerpt(resp.body))

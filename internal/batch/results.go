@@ -46,10 +46,10 @@ func OpenResults(in *Input, answers, failures string) (_ *Results, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if err := r.answers.open(os.O_CREATE); err != nil {
+	if err := r.answers.open(true); err != nil {
 		return nil, err
 	}
-	if err := r.failures.open(0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := r.failures.open(false); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if _, err := r.answers.read(in); err != nil {
@@ -88,7 +88,7 @@ func (r *Results) write(group []*answer) error {
 		}
 	}
 	if len(bad) > 0 && r.failures.file == nil {
-		if err := r.failures.open(os.O_CREATE); err != nil {
+		if err := r.failures.open(true); err != nil {
 			return err
 		}
 	}
@@ -105,9 +105,13 @@ type resultFile struct {
 	size int64 // of its whole lines, in bytes
 }
 
-// open opens and locks the file; create is os.O_CREATE or 0.
-func (f *resultFile) open(create int) error {
-	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND|create, 0o644)
+// open opens and locks the file; with create it makes it if it is not there.
+func (f *resultFile) open(create bool) error {
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND, 0)
+	made := create && errors.Is(err, os.ErrNotExist)
+	if made {
+		file, err = os.OpenFile(f.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644)
+	}
 	if err != nil {
 		return fmt.Errorf("open an output file: %w", err)
 	}
@@ -125,7 +129,7 @@ func (f *resultFile) open(create int) error {
 		return errors.Join(fmt.Errorf("%s: %w", f.path, err), file.Close())
 	}
 	f.file = file
-	if create != 0 {
+	if made {
 		syncFolder(filepath.Dir(f.path))
 	}
 	return nil
@@ -151,7 +155,11 @@ func (f *resultFile) read(in *Input) (int, error) {
 	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
 		return 0, fmt.Errorf("read %s: %w", f.path, err)
 	}
-	r := bufio.NewReaderSize(f.file, 64<<10)
+	return f.scan(f.file, in)
+}
+
+func (f *resultFile) scan(file io.Reader, in *Input) (int, error) {
+	r := bufio.NewReaderSize(file, 64<<10)
 	for n := 1; ; n++ {
 		line, problem, err := readLine(r, maxResultBytes)
 		if err != nil && !errors.Is(err, io.EOF) {

@@ -26,6 +26,9 @@ type Options struct {
 	// OnProgress, which may be nil, is called by the goroutine of Run after every
 	// group of lines that was written.
 	OnProgress func(Progress)
+	// OnLost, which may be nil, is called when a request found no server or lost
+	// it, before it is sent again; from many goroutines.
+	OnLost func(error)
 }
 
 // Progress is how far a batch is, earlier runs included.

@@ -219,9 +219,14 @@ func TestRunEndsWithoutAServer(t *testing.T) {
 			})
 			in, r, out, failures := batchOf(t, "a", "b", "c")
 			k, _ := s.asker(1)
+			lost := 0
+			k.OnLost = func(error) { lost++ }
 			sum, err := run(t.Context(), in, r, k)
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), `"b"`) {
 				t.Errorf("%v, want %v that names the request", err, c.want)
+			}
+			if gone := errors.Is(c.want, ErrUnreachable); gone != (lost > 0) || (gone && lost != c.tries-1) {
+				t.Errorf("told %d times that the server is lost", lost)
 			}
 			if got := written(t, out); !slices.Equal(got, []string{"a"}) || sum.Answered != 1 || len(written(t, failures)) != 0 || s.times("b") != c.tries {
 				t.Errorf("written %q, %+v, b was sent %d times, want %d", got, sum, s.times("b"), c.tries)
