@@ -26,6 +26,7 @@ const (
 	maxStringBytes = 16 << 20 // bytes of one metadata string
 	maxElements    = 64 << 20 // elements of a metadata array
 	maxAlignment   = 1 << 20  // bytes
+	maxParts       = 1 << 12  // files of one model
 )
 
 // Kind is the type of a metadata value.

@@ -39,7 +39,8 @@ type EngineConfig struct {
 	Placement     `yaml:",inline"`
 	engine.Config `yaml:",inline"`
 	// RPC are the ggml RPC servers, host:port, whose devices this process uses.
-	RPC []string `yaml:"rpc"`
+	RPC   []string    `yaml:"rpc"`
+	Trial TrialConfig `yaml:"trial"`
 	// BareCalls takes an answer that is nothing but the JSON of a tool call as the
 	// call, where a request does not say otherwise.
 	BareCalls bool `yaml:"bare_tool_calls"`
@@ -72,8 +73,11 @@ type ModelConfig struct {
 // hearth.default.yaml says; a test compares them.
 func defaultConfig() Config {
 	return Config{
-		Server:    httpserver.DefaultConfig(),
-		Engine:    EngineConfig{Placement: defaultPlacement(), Config: engine.DefaultConfig(), BareCalls: true},
+		Server: httpserver.DefaultConfig(),
+		Engine: EngineConfig{
+			Placement: defaultPlacement(), Config: engine.DefaultConfig(),
+			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true,
+		},
 		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
 		Telemetry: telemetry.DefaultConfig(),
 	}
@@ -133,6 +137,9 @@ func (c *Config) check() error {
 	}
 	if err := checkRPC(c.Engine.RPC); err != nil {
 		return config.Under("engine", err)
+	}
+	if err := c.Engine.Trial.check(); err != nil {
+		return config.Under("engine.trial", err)
 	}
 	var inv *inference.InvalidError
 	if err := c.Engine.Config.Validate(); errors.As(err, &inv) {

@@ -86,7 +86,11 @@ func (l *loader) specs() []residency.Spec {
 
 // load checks the file, loads the model, makes its context and starts its engine.
 func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32)) (_ residency.Loaded, err error) {
-	if _, err := models.Open(m.Path); err != nil {
+	h, err := models.Open(m.Path)
+	if err != nil {
+		return nil, err
+	}
+	if progress, err = l.try(ctx, m, h, progress); err != nil {
 		return nil, err
 	}
 	p := m.placement(l.cfg.Engine.Placement)

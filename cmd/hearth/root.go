@@ -45,7 +45,7 @@ Exit codes:
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag exists
 	root.AddCommand(
 		newServeCommand(), newChatCommand(), newGenerateCommand(), newModelsCommand(),
-		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(),
+		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(), newTrialCommand(),
 	)
 	return root
 }

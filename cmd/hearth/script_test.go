@@ -41,6 +41,7 @@ func nativeLibraries(t *testing.T) string {
 func TestScripts(t *testing.T) {
 	model := testkit.Model(t)
 	lib := nativeLibraries(t)
+	cache := t.TempDir() // what passed the trial in one script passed it in all
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -49,6 +50,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HEARTH_MODEL", model)
 			e.Setenv("MODEL", model)
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("XDG_CACHE_HOME", cache)
 			e.Values[serversKey{}] = &servers{byName: map[string]*server{}}
 			return nil
 		},
