@@ -21,10 +21,12 @@ type ModelInfo struct {
 	ChatTemplate  bool
 	TemplateTools bool // the template has a place for tools
 	PrefixSharing bool // prefixes may be shared between requests
-	GPULayers     int
-	Devices       []string
-	LoadedAt      time.Time
-	Defaults      Sampling
+	// WhyNotShared says in a sentence why they are not; empty where they are.
+	WhyNotShared string
+	GPULayers    int
+	Devices      []string
+	LoadedAt     time.Time
+	Defaults     Sampling
 }
 
 // Generator turns a request into a stream of events. An error of Chat or

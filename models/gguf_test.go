@@ -87,7 +87,7 @@ func TestReadSmall(t *testing.T) {
 	}
 	want := Summary{
 		Architecture: "llama", Name: "tiny", Quantization: "Q4_1", License: "apache-2.0", Params: 101,
-		Context: 2048, Layers: 2, Vocabulary: 3,
+		Context: 2048, Layers: 2, Vocabulary: 3, Memory: "attention to all tokens: prefixes are shared",
 	}
 	if got := h.Summary(); got != want {
 		t.Errorf("summary = %+v, want %+v", got, want)

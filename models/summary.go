@@ -1,6 +1,7 @@
 package models
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"sort"
@@ -21,6 +22,7 @@ type Summary struct {
 	HeadsKV      uint64
 	Vocabulary   int // number of tokens
 	Tokenizer    string
+	Memory       string // what is kept of the tokens read, in words
 	ChatTemplate bool
 	Shards       uint64 // files that the model was split into; 0 or 1: this one alone
 }
@@ -40,6 +42,7 @@ func (h *Header) Summary() Summary {
 	s.Embedding = number(s.Architecture + ".embedding_length")
 	s.Heads = number(s.Architecture + ".attention.head_count")
 	s.HeadsKV = number(s.Architecture + ".attention.head_count_kv")
+	s.Memory = h.memory(s.Architecture)
 	s.Shards = number("split.count")
 	if v, ok := h.Lookup(vocabularyKey); ok {
 		s.Vocabulary = v.Len
@@ -101,4 +104,18 @@ func DefaultID(path string) string {
 		return "model"
 	}
 	return id
+}
+
+// memory says what the model keeps of the tokens that it read, as far as the
+// file tells, and what that means for the sharing of prefixes.
+func (h *Header) memory(architecture string) string {
+	for _, key := range []string{".ssm.state_size", ".wkv.head_size", ".shortconv.l_cache", ".kda.head_dim"} {
+		if n, ok := h.Uint(architecture + key); ok && n > 0 {
+			return "recurrent state: prefixes are not shared"
+		}
+	}
+	if n, ok := h.Uint(architecture + ".attention.sliding_window"); ok && n > 0 {
+		return fmt.Sprintf("sliding window of %d tokens: prefixes are not shared where llama.cpp applies it", n)
+	}
+	return "attention to all tokens: prefixes are shared"
 }

@@ -48,6 +48,7 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 	}
 	if a.models, err = residency.New(ctx, load.specs(), func(s inference.ModelStatus) {
 		a.metrics.ModelReady(s.Info.ID, s.State == inference.ModelReady)
+		a.metrics.PrefixSharing(s.Info.ID, s.Info.PrefixSharing)
 		logModel(log, s)
 		if onChange != nil {
 			onChange(s)
@@ -130,9 +131,13 @@ func logModel(log zerolog.Logger, s inference.ModelStatus) {
 		log.Error().Err(s.Err).Str("model", s.Info.ID).Str("path", s.Info.Path).Msg("the model could not be loaded")
 		return
 	}
-	log.Info().Str("model", s.Info.ID).Str("description", s.Info.Description).
+	event := log.Info().Str("model", s.Info.ID).Str("description", s.Info.Description).
 		Int("context", s.Info.Context).Int("gpu_layers", s.Info.GPULayers).Strs("devices", s.Info.Devices).
-		Bool("prefix_sharing", s.Info.PrefixSharing).Msg("the model is ready")
+		Bool("prefix_sharing", s.Info.PrefixSharing)
+	if s.Info.WhyNotShared != "" {
+		event = event.Str("not_shared_because", s.Info.WhyNotShared)
+	}
+	event.Msg("the model is ready")
 }
 
 // serve answers on the listeners until ctx ends, then drains.

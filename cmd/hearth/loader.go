@@ -130,7 +130,11 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	info.ID = m.id()
 	stats := s.engine.Stats()
 	info.Context, info.Sequences = stats.Context, stats.Sequences
-	info.PrefixSharing = s.context.Traits().Share && !l.cfg.Engine.Prefix.Off
+	info.WhyNotShared = s.context.WhyNotShared()
+	if l.cfg.Engine.Prefix.Off {
+		info.WhyNotShared = "it is switched off: engine.prefix_cache.off"
+	}
+	info.PrefixSharing = info.WhyNotShared == ""
 	info.ChatTemplate = info.ChatTemplate || template != ""
 	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
 		return nil, err

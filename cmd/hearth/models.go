@@ -65,6 +65,8 @@ type modelRow struct {
 	Quantization string `json:"quantization,omitempty"`
 	Path         string `json:"path,omitempty"`
 	Error        string `json:"error,omitempty"`
+	// WhyNotShared is known of models that a server has loaded.
+	WhyNotShared string `json:"not_shared_because,omitempty"`
 }
 
 func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow, error) {
@@ -79,7 +81,7 @@ func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow
 			return nil, err
 		}
 		for _, s := range all {
-			rows = append(rows, modelRow{ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization})
+			rows = append(rows, modelRow{ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization, WhyNotShared: s.Info.WhyNotShared})
 		}
 		return rows, nil
 	}
@@ -112,6 +114,9 @@ func printModels(w io.Writer, rows []modelRow) error {
 	for _, r := range rows {
 		if r.Error != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.ID, r.Error)
+		}
+		if r.WhyNotShared != "" {
+			fmt.Fprintf(w, "%s: prefixes are not shared: %s\n", r.ID, r.WhyNotShared)
 		}
 	}
 	return nil
@@ -208,6 +213,7 @@ func describe(w io.Writer, path string, h *models.Header, all bool) error {
 	row("key-value heads", s.HeadsKV)
 	row("vocabulary", s.Vocabulary)
 	row("tokenizer", s.Tokenizer)
+	row("memory", s.Memory)
 	row("chat template", map[bool]string{true: "yes", false: "no"}[s.ChatTemplate])
 	row("license", s.License)
 	if s.Shards > 1 {
@@ -253,7 +259,7 @@ func describeJSON(path string, h *models.Header) any {
 	return map[string]any{
 		"file": path, "id": models.DefaultID(path), "name": s.Name, "architecture": s.Architecture,
 		"parameters": s.Params, "quantization": s.Quantization, "file_bytes": h.FileBytes, "train_context": s.Context,
-		"layers": s.Layers, "vocabulary": s.Vocabulary, "chat_template": s.ChatTemplate, "license": s.License,
+		"layers": s.Layers, "vocabulary": s.Vocabulary, "chat_template": s.ChatTemplate, "license": s.License, "memory": s.Memory,
 		"tensors": len(h.Tensors), "gguf_version": h.Version,
 	}
 }

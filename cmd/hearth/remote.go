@@ -185,6 +185,9 @@ type wireModel struct {
 		Vocabulary   int    `json:"vocabulary"`
 		Chat         bool   `json:"chat"`
 		NativeTools  bool   `json:"native_tools"`
+
+		PrefixSharing bool   `json:"prefix_sharing"`
+		WhyNotShared  string `json:"not_shared_because"`
 	} `json:"details"`
 }
 
@@ -195,6 +198,7 @@ func (m *wireModel) status() inference.ModelStatus {
 		s.Info.Description, s.Info.Architecture, s.Info.Quantization = d.Description, d.Architecture, d.Quantization
 		s.Info.Params, s.Info.FileBytes, s.Info.Vocabulary = d.Parameters, d.FileBytes, d.Vocabulary
 		s.Info.ChatTemplate, s.Info.TemplateTools = d.Chat, d.NativeTools
+		s.Info.PrefixSharing, s.Info.WhyNotShared = d.PrefixSharing, d.WhyNotShared
 		s.Info.LoadedAt = time.Unix(m.Created, 0)
 	}
 	return s

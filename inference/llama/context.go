@@ -22,7 +22,7 @@ import (
 // named with each field.
 type ContextOptions struct {
 	Cells        int    // places in the KV cache, all sequences together; 0: what the model was trained for
-	Sequences    int    // sequences that may be decoded, 1..256; 0: 1
+	Sequences    int    // sequences that may be decoded, 1..256; 0: 1. Some architectures have one, whatever is asked
 	Batch        int    // most tokens in one Decode; 0: 512
 	MicroBatch   int    // tokens computed at once, at most Batch; 0: Batch, at most 512
 	Threads      int    // for one token a sequence; 0: one for each CPU
@@ -122,7 +122,11 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("create context: %w", err)
 	}
+	if err := checkArchitecture(m.info.Architecture); err != nil {
+		return nil, fmt.Errorf("create context: %w", err)
+	}
 	o = o.withDefaults(m.info.TrainContext)
+	o.Sequences = sequencesOf(m.info.Architecture, o.Sequences)
 	done, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create context: eventfd: %w", err)

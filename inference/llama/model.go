@@ -64,6 +64,7 @@ type Model struct {
 	path   string
 	info   inference.ModelInfo
 	layers int
+	memory memoryKind
 	vocab  vocabulary
 }
 
@@ -216,11 +217,15 @@ func (m *Model) describe() error {
 		GPULayers    int      `json:"gpu_layers"`
 		ChatTemplate bool     `json:"chat_template"`
 		Devices      []string `json:"devices"`
+		Recurrent    bool     `json:"recurrent"`
+		Hybrid       bool     `json:"hybrid"`
+		Window       int      `json:"window"`
 	}
 	if err := json.Unmarshal([]byte(takeString(text)), &j); err != nil {
 		return fmt.Errorf("read the model's description: %w", err)
 	}
 	m.layers = j.Layers
+	m.memory = memoryKind{recurrent: j.Recurrent, hybrid: j.Hybrid, window: j.Window}
 	m.info = inference.ModelInfo{
 		Path: m.path, Architecture: j.Architecture, Description: j.Description,
 		Quantization: j.Quantization, Params: j.Params, FileBytes: fileBytes(m.path),
@@ -259,7 +264,7 @@ func (m *Model) use(f func(h *C.hearth_model) error) error {
 }
 
 // Info describes the model as far as its file does: ID, TemplateTools,
-// PrefixSharing and Defaults beyond llama.cpp's are the caller's, and Context is
+// PrefixSharing, WhyNotShared and Defaults beyond llama.cpp's are the caller's, and Context is
 // what the model was trained for.
 func (m *Model) Info() inference.ModelInfo {
 	info := m.info

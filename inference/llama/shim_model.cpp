@@ -194,6 +194,9 @@ char * hearth_model_info(hearth_model * m, char ** err) {
         j["vocabulary"]    = (int64_t) m->n_vocab;
         j["gpu_layers"]    = (int64_t) m->n_gpu_layers;
         j["chat_template"] = llama_model_chat_template(m->model, nullptr) != nullptr;
+        j["recurrent"]     = llama_model_is_recurrent(m->model);
+        j["hybrid"]        = llama_model_is_hybrid(m->model);
+        j["window"]        = (int64_t) llama_model_n_swa(m->model);
         j["has_decoder"]   = llama_model_has_decoder(m->model);
         j["has_encoder"]   = llama_model_has_encoder(m->model);
         auto devices = common_json::array();

@@ -25,6 +25,7 @@ type Metrics struct {
 	prompt, cached, completion    *prometheus.CounterVec
 	bareCalls                     *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
+	sharing                       *prometheus.GaugeVec
 	firstToken, interToken        *prometheus.HistogramVec
 	duration, step, batch         *prometheus.HistogramVec
 	httpRequests                  *prometheus.CounterVec
@@ -60,6 +61,7 @@ func NewMetrics(version string) *Metrics {
 	m.running = gauge("requests_running", "Requests of which at least one choice is being computed.", "model")
 	m.cells = gauge("kv_cells", "Cells of the KV cache, by state: used, reserved, cached (used by no running request), total.", "model", "state")
 	m.ready = gauge("model_ready", "1 when the model answers, 0 while it loads or after it failed.", "model")
+	m.sharing = gauge("prefix_sharing", "1 where prompts share computed prefixes with each other, 0 where the model's memory does not allow it or it is switched off.", "model")
 	m.firstToken = histogram("time_to_first_token_seconds", "From submission to the first token.", seconds, "model")
 	m.interToken = histogram("inter_token_seconds", "Between two tokens of a choice.", seconds, "model")
 	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
@@ -94,6 +96,15 @@ func (m *Metrics) ModelReady(model string, ready bool) {
 		v = 1
 	}
 	m.ready.WithLabelValues(model).Set(v)
+}
+
+// PrefixSharing says whether the prompts of a model share computed prefixes.
+func (m *Metrics) PrefixSharing(model string, shared bool) {
+	v := 0.0
+	if shared {
+		v = 1
+	}
+	m.sharing.WithLabelValues(model).Set(v)
 }
 
 // Rejected counts a chat or completion that was refused before it ran. The model

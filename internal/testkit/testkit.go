@@ -70,6 +70,13 @@ func Yardstick(t testing.TB, name string) string {
 	return existing(t, name, filepath.Join(dir, name))
 }
 
+// TinyModels returns the folder of the tiny random models of llama.cpp's
+// architectures, one GGUF file each, beside the yardsticks.
+func TinyModels(t testing.TB) string {
+	t.Helper()
+	return Yardstick(t, "tinymodels")
+}
+
 // Templates returns the folder of llama.cpp's collection of real chat templates:
 // $HEARTH_TEST_TEMPLATES, or where the build unpacked the source in the cache.
 func Templates(t testing.TB) string {

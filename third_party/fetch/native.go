@@ -48,9 +48,13 @@ func (a *app) native(ctx context.Context, allVariants bool) error {
 }
 
 // yardsticks compiles the programs that Hearth is measured against, and the RPC
-// server of the tests, from the same tree. They run on the product's libraries.
+// server of the tests, from the same tree, and writes the tests' tiny models. They run on the product's libraries.
 func (a *app) yardsticks(ctx context.Context) error {
 	if err := a.native(ctx, false); err != nil {
+		return err
+	}
+	src, err := a.source(ctx)
+	if err != nil {
 		return err
 	}
 	return a.withProductTree(ctx, false, func(t nativeTree) error {
@@ -72,7 +76,10 @@ func (a *app) yardsticks(ctx context.Context) error {
 		if err := a.install("yardsticks", files); err != nil {
 			return err
 		}
-		return linkAll(filepath.Join(a.root, "build", "out", "yardsticks"), "../lib", product)
+		if err := linkAll(filepath.Join(a.root, "build", "out", "yardsticks"), "../lib", product); err != nil {
+			return err
+		}
+		return a.tinyModels(ctx, t, src)
 	})
 }
 

@@ -31,6 +31,10 @@ type modelDetails struct {
 	Vocabulary   int    `json:"vocabulary"`
 	Chat         bool   `json:"chat"`
 	NativeTools  bool   `json:"native_tools"` // the chat template has a place for tools
+	// PrefixSharing is false where every prompt is computed from its first token,
+	// for the reason in WhyNotShared.
+	PrefixSharing bool   `json:"prefix_sharing"`
+	WhyNotShared  string `json:"not_shared_because,omitempty"`
 }
 
 func wireModel(s *inference.ModelStatus) model {
@@ -45,6 +49,7 @@ func wireModel(s *inference.ModelStatus) model {
 		Quantization: i.Quantization, Parameters: i.Params, FileBytes: i.FileBytes, Vocabulary: i.Vocabulary,
 		Chat: i.ChatTemplate, NativeTools: i.TemplateTools,
 	}
+	m.Details.PrefixSharing, m.Details.WhyNotShared = i.PrefixSharing, i.WhyNotShared
 	return m
 }
 
