@@ -74,11 +74,9 @@ type Model struct {
 	caps map[string]bool
 	// plain: without tools and schemas, generated text is the content as it is.
 	plain bool
-	// dropsSystem, dropsLate: the template leaves out a system message that comes
-	// first, or after others.
-	dropsSystem, dropsLate bool
 	// nativeTools: the template renders tools, and their use can be enforced.
 	nativeTools bool
+	losses      losses // of the template
 }
 
 var _ inference.Model = (*Model)(nil)
@@ -113,7 +111,7 @@ func newModel(cfg Config, lm LanguageModel, submit submitFunc) (*Model, error) {
 		m.caps = lm.Caps()
 		m.plain = m.probePlain()
 		m.nativeTools = m.probeTools()
-		m.dropsSystem, m.dropsLate = m.probeSystem()
+		m.losses = m.probeLosses()
 		m.info.TemplateTools = m.nativeTools
 	}
 	return m, nil

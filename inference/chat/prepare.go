@@ -57,7 +57,7 @@ func (m *Model) prepareAnswer(r *inference.ChatRequest) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkSystem(r.Messages); err != nil {
+	if err := m.checkLosses(r.Messages); err != nil {
 		return nil, err
 	}
 	joined := *r
@@ -86,7 +86,13 @@ func (m *Model) history(messages []inference.Message) []applyMessage {
 	if !m.nativeTools {
 		messages = textHistory(messages)
 	}
-	return applyMessages(messages)
+	out := applyMessages(messages)
+	for i := range out {
+		if m.losses.reasoned {
+			out[i].Reasoning = "" // else the template leaves the content out
+		}
+	}
+	return out
 }
 
 // prepareFree prepares a conversation without tools that may be called.

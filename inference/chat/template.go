@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
-	"strings"
 
 	"hearth/inference"
 )
@@ -215,62 +213,6 @@ func (m *Model) probeTools() bool {
 		ToolChoice: inference.ToolRequired, AddGenerationPrompt: true,
 	})
 	return err == nil && out.Grammar != ""
-}
-
-// probeSystem reports whether the template leaves out, without a word, a system
-// message that comes first, and one of two if the second comes after others. What
-// it refuses, it says by itself.
-func (m *Model) probeSystem() (first, late bool) {
-	const one, two = "Zebrafish", "Xylophone"
-	drops := func(words []string, messages ...applyMessage) bool {
-		out, err := m.apply(&applyInput{Messages: messages, ToolChoice: inference.ToolNone, AddGenerationPrompt: true, EnableThinking: true})
-		if err != nil {
-			return false
-		}
-		return slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(out.Prompt, w) })
-	}
-	system := func(text string) applyMessage { return applyMessage{Role: inference.RoleSystem, Content: text} }
-	user := applyMessage{Role: inference.RoleUser, Content: "Hello"}
-	answer := applyMessage{Role: inference.RoleAssistant, Content: "Hi"}
-	first = drops([]string{one}, system(one), user)
-	late = drops([]string{two}, user, answer, system(two), user) || drops([]string{one, two}, system(one), user, answer, system(two), user)
-	return first, late
-}
-
-// joinSystem makes one message of the system messages that come first: many
-// templates show only one of them.
-func joinSystem(messages []inference.Message) []inference.Message {
-	n := 0
-	var texts []string
-	for n < len(messages) && messages[n].Role == inference.RoleSystem {
-		if messages[n].Content != "" {
-			texts = append(texts, messages[n].Content)
-		}
-		n++
-	}
-	if n < 2 {
-		return messages
-	}
-	joined := messages[0]
-	joined.Content = strings.Join(texts, "\n\n")
-	return append([]inference.Message{joined}, messages[n:]...)
-}
-
-// checkSystem refuses a system message that the template would leave out.
-func (m *Model) checkSystem(messages []inference.Message) error {
-	begun := false // there was a message of another role
-	for i := range messages {
-		switch {
-		case messages[i].Role != inference.RoleSystem:
-			begun = true
-		case messages[i].Content == "":
-		case begun && m.dropsLate:
-			return inference.Invalid(fmt.Sprintf("messages[%d]", i), "is a system message behind others, which the chat template of %s leaves out: put its text into the first message, or send it as the user", m.info.ID)
-		case !begun && m.dropsSystem:
-			return inference.Invalid(fmt.Sprintf("messages[%d]", i), "is a system message, which the chat template of %s leaves out: send its text as the user", m.info.ID)
-		}
-	}
-	return nil
 }
 
 // newParser opens the template's parser for the stream s.
