@@ -70,6 +70,10 @@ bench: build yardsticks ## measure Hearth beside llama-server: tables, JSON, sam
 bench-%: build yardsticks ## one scenario of make bench
 	go run ./internal/benchsuite -only $* $(ARGS)
 
+.PHONY: eval-tools
+eval-tools: build yardsticks ## count right tool calls of a real model, beside llama-server (fetches 490 MB)
+	@go run ./internal/evaltools -model "$$($(FETCH) tool-model)" $(ARGS)
+
 .PHONY: cuda
 cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)
 	@$(FETCH) cuda

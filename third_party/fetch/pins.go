@@ -14,7 +14,7 @@ import (
 // pin names one file that may be fetched, and what makes it the right one.
 type pin struct {
 	Name    string  `json:"name"`
-	Set     string  `json:"set"` // which command needs it: source, model, tools, cuda
+	Set     string  `json:"set"` // which command needs it: source, model, tool-model, tools, cuda
 	Package string  `json:"package"`
 	Version string  `json:"version"`
 	File    string  `json:"file"`
@@ -68,9 +68,9 @@ func (p pin) check() error {
 		}
 	}
 	switch p.Set {
-	case "source", "model", "tools", "cuda":
+	case "source", "model", "tool-model", "tools", "cuda":
 	default:
-		return fmt.Errorf("set %q is none of source, model, tools, cuda", p.Set)
+		return fmt.Errorf("set %q is none of source, model, tool-model, tools, cuda", p.Set)
 	}
 	if p.File != filepath.Base(p.File) || !filepath.IsLocal(p.File) {
 		return fmt.Errorf("file %q is not a plain file name", p.File)

