@@ -116,6 +116,9 @@ type SamplerSpec struct {
 	Grammar     *Grammar // nil: unconstrained
 	Logprobs    bool
 	TopLogprobs int
+	// History is the end of the prompt, of Sampling.LookBack tokens or fewer:
+	// penalties and DRY look back on it.
+	History []int32
 }
 
 // Sampler holds the sampling state of one choice: penalties' history, random

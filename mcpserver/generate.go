@@ -25,6 +25,22 @@ type sampling struct {
 	RepeatPenalty    *float32        `json:"repeat_penalty"`
 	PresencePenalty  *float32        `json:"presence_penalty"`
 	FrequencyPenalty *float32        `json:"frequency_penalty"`
+	RepeatLastN      *whole          `json:"repeat_last_n"`
+	TypicalP         *float32        `json:"typical_p"`
+	TopNSigma        *float32        `json:"top_n_sigma"`
+	DryMultiplier    *float32        `json:"dry_multiplier"`
+	DryBase          *float32        `json:"dry_base"`
+	DryAllowedLength *whole          `json:"dry_allowed_length"`
+	DryLastN         *whole          `json:"dry_penalty_last_n"`
+	DryBreakers      []string        `json:"dry_sequence_breakers"`
+	XTCProbability   *float32        `json:"xtc_probability"`
+	XTCThreshold     *float32        `json:"xtc_threshold"`
+	Mirostat         *whole          `json:"mirostat"`
+	MirostatTau      *float32        `json:"mirostat_tau"`
+	MirostatEta      *float32        `json:"mirostat_eta"`
+	DynatempRange    *float32        `json:"dynatemp_range"`
+	DynatempExponent *float32        `json:"dynatemp_exponent"`
+	Banned           []string        `json:"banned_strings"`
 	Seed             *whole          `json:"seed"`
 	Stop             []string        `json:"stop"`
 	JSONSchema       json.RawMessage `json:"json_schema"`
@@ -41,11 +57,32 @@ func samplingProperties(maxTokens string) []property {
 		member("repeat_penalty", "number", "Make tokens that appeared lately less likely; 1 switches it off.", between("0.01", "10")),
 		member("presence_penalty", "number", "Make tokens that appeared lately less likely, however often they did; 0 switches it off.", between("-2", "2")),
 		member("frequency_penalty", "number", "Make tokens that appeared lately less likely, by how often they did; 0 switches it off.", between("-2", "2")),
+		member("repeat_last_n", "integer", "How many tokens the penalties look back on.", between("0", strconv.Itoa(inference.MaxRepeatLastN))),
+		member("typical_p", "number", "Draw from the tokens of the most expected surprise that together have this probability; 1 switches it off.", between("0", "1")),
+		member("top_n_sigma", "number", "Leave out tokens this many standard deviations below the likeliest; 0 switches it off.", between("0", "100")),
+		member("dry_multiplier", "number", "Make tokens that would extend a repetition less likely, by its length; 0 switches it off.", between("0", "100")),
+		member("dry_base", "number", "How fast that grows with the length.", between("1", "10")),
+		member("dry_allowed_length", "integer", "Tokens from which a repetition counts.", between("0", strconv.Itoa(inference.MaxRepeatLastN))),
+		member("dry_penalty_last_n", "integer", "How many tokens are searched for repetitions.", between("0", strconv.Itoa(inference.MaxRepeatLastN))),
+		member("dry_sequence_breakers", "array", "Strings that no repetition reaches across.", listOf(inference.MaxBreakerBytes, inference.MaxDryBreakers)),
+		member("xtc_probability", "number", "How often the likeliest tokens are left out; 0 switches it off.", between("0", "1")),
+		member("xtc_threshold", "number", "Which are: all at least so likely, but for the least likely of them.", between("0", "1")),
+		member("mirostat", "integer", "Steer the surprise of the tokens, by version 1 or 2 of Mirostat; 0 switches it off.", between("0", "2")),
+		member("mirostat_tau", "number", "To so many bits.", between("0", "100")),
+		member("mirostat_eta", "number", "Learning at this rate.", between("0", "1")),
+		member("dynatemp_range", "number", "Let the temperature move by so much with how unsure the model is; 0 switches it off.", between("0", "2")),
+		member("dynatemp_exponent", "number", "The power that its entropy is taken to.", between("0", "10")),
+		member("banned_strings", "array", "Strings that never appear in the answer.", listOf(inference.MaxBannedBytes, inference.MaxBanned)),
 		member("seed", "integer", "The same seed draws the same tokens when the server has nothing else to do. Default: a random one.", between("0", "4294967295")),
 		member("stop", "array", "End the answer where one of these strings would appear; the string itself is left out.",
-			fmt.Sprintf(`"items":{"type":"string","minLength":1,"maxLength":%d},"maxItems":%d`, inference.MaxStopBytes, inference.MaxStops)),
+			listOf(inference.MaxStopBytes, inference.MaxStops)),
 		member("json_schema", "object", "A JSON Schema: the answer is JSON that conforms to it.", ""),
 	}
+}
+
+// listOf is the rest of the schema of a list of strings.
+func listOf(length, items int) string {
+	return fmt.Sprintf(`"items":{"type":"string","minLength":1,"maxLength":%d},"maxItems":%d`, length, items)
 }
 
 func modelProperty() property {
@@ -58,27 +95,61 @@ func (s *Server) options(ctx context.Context, r *run, a *sampling, lease inferen
 	if s.config.CallTimeout > 0 {
 		o.Deadline = time.Now().Add(s.config.CallTimeout)
 	}
-	set(&o.Sampling.Temperature, a.Temperature)
-	set(&o.Sampling.TopP, a.TopP)
-	set(&o.Sampling.MinP, a.MinP)
-	set(&o.Sampling.RepeatPenalty, a.RepeatPenalty)
-	set(&o.Sampling.PresencePenalty, a.PresencePenalty)
-	set(&o.Sampling.FrequencyPenalty, a.FrequencyPenalty)
-	if a.TopK != nil {
-		o.Sampling.TopK = int(*a.TopK)
-	}
+	a.sample(&o.Sampling)
 	if a.MaxTokens != nil {
 		o.MaxTokens = int(*a.MaxTokens)
-	}
-	if a.Seed != nil {
-		seed := uint32(*a.Seed) // the schema bounds it
-		o.Sampling.Seed = &seed
 	}
 	o.Format.Kind = inference.FormatText
 	if a.JSONSchema != nil {
 		o.Format = inference.Format{Kind: inference.FormatJSONSchema, Schema: a.JSONSchema}
 	}
 	return o
+}
+
+// sample puts what was given into s. The schema has bounded it.
+func (a *sampling) sample(s *inference.Sampling) {
+	for _, f := range []struct{ to, from *float32 }{
+		{&s.Temperature, a.Temperature},
+		{&s.TopP, a.TopP},
+		{&s.MinP, a.MinP},
+		{&s.RepeatPenalty, a.RepeatPenalty},
+		{&s.PresencePenalty, a.PresencePenalty},
+		{&s.FrequencyPenalty, a.FrequencyPenalty},
+		{&s.TypicalP, a.TypicalP},
+		{&s.TopNSigma, a.TopNSigma},
+		{&s.DryMultiplier, a.DryMultiplier},
+		{&s.DryBase, a.DryBase},
+		{&s.XTCProbability, a.XTCProbability},
+		{&s.XTCThreshold, a.XTCThreshold},
+		{&s.MirostatTau, a.MirostatTau},
+		{&s.MirostatEta, a.MirostatEta},
+		{&s.DynatempRange, a.DynatempRange},
+		{&s.DynatempExponent, a.DynatempExponent},
+	} {
+		set(f.to, f.from)
+	}
+	for _, f := range []struct {
+		to   *int
+		from *whole
+	}{
+		{&s.TopK, a.TopK},
+		{&s.RepeatLastN, a.RepeatLastN},
+		{&s.DryAllowedLength, a.DryAllowedLength},
+		{&s.DryLastN, a.DryLastN},
+		{&s.Mirostat, a.Mirostat},
+	} {
+		if f.from != nil {
+			*f.to = int(*f.from)
+		}
+	}
+	if a.DryBreakers != nil {
+		s.DryBreakers = a.DryBreakers
+	}
+	s.Banned = a.Banned
+	if a.Seed != nil {
+		seed := uint32(*a.Seed)
+		s.Seed = &seed
+	}
 }
 
 func set[T any](to *T, from *T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -79,7 +80,10 @@ func TestChat(t *testing.T) {
 	}
 	p := connect(t, serve(t, newServer(t, f)), modern)
 	_, r := p.call("1", "tools/call", `"name":"chat","arguments":{"system":"be brief","prompt":"hi","model":"tiny","max_tokens":5.0,
-		"temperature":0,"top_p":0.5,"top_k":7,"min_p":0.1,"repeat_penalty":1.1,"presence_penalty":-1,"frequency_penalty":1,"seed":4294967295,
+		"temperature":0,"top_p":0.5,"top_k":7,"min_p":0.1,"repeat_penalty":1.1,"presence_penalty":-1,"frequency_penalty":1,"seed":4294967295,"repeat_last_n":8,
+		"typical_p":0.5,"top_n_sigma":1.5,"dry_multiplier":0.75,"dry_base":1.25,"dry_allowed_length":3,"dry_penalty_last_n":99,"dry_sequence_breakers":["x"],
+		"xtc_probability":0.25,"xtc_threshold":0.125,"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"dynatemp_range":0.375,"dynatemp_exponent":3,
+		"banned_strings":["no","nein"],
 		"stop":["END"],"json_schema":{"type":"object","properties":{"z":{},"a":{}}},"reasoning":false}`, "")
 	got := r.tool(t)
 	if s := got.StructuredContent; got.IsError || s.Text != `{"a":1}` || got.Content[0].Text != s.Text || s.Model != "tiny" || s.Reasoning != "let me see" ||
@@ -90,9 +94,15 @@ func TestChat(t *testing.T) {
 	if fmt.Sprint(q.Messages) != fmt.Sprint([]inference.Message{{Role: "system", Content: "be brief"}, {Role: "user", Content: "hi"}}) {
 		t.Errorf("messages %+v", q.Messages)
 	}
-	s := q.Sampling
-	if s.Temperature != 0 || s.TopP != 0.5 || s.TopK != 7 || s.MinP != 0.1 || s.RepeatPenalty != 1.1 || s.PresencePenalty != -1 || s.FrequencyPenalty != 1 || s.RepeatLastN != 64 || *s.Seed != 4294967295 {
-		t.Errorf("sampling %+v", s)
+	seed := uint32(4294967295)
+	want := inference.Sampling{
+		TopP: 0.5, TopK: 7, MinP: 0.1, RepeatPenalty: 1.1, RepeatLastN: 8, PresencePenalty: -1, FrequencyPenalty: 1, Seed: &seed,
+		TypicalP: 0.5, TopNSigma: 1.5, DryMultiplier: 0.75, DryBase: 1.25, DryAllowedLength: 3, DryLastN: 99, DryBreakers: []string{"x"},
+		XTCProbability: 0.25, XTCThreshold: 0.125, Mirostat: 2, MirostatTau: 4, MirostatEta: 0.5, DynatempRange: 0.375, DynatempExponent: 3,
+		Banned: []string{"no", "nein"},
+	}
+	if !reflect.DeepEqual(q.Sampling, want) {
+		t.Errorf("sampling %+v", q.Sampling)
 	}
 	if q.MaxTokens != 5 || q.N != 1 || fmt.Sprint(q.Stop) != "[END]" || !q.NoReasoning || q.Caller != inference.DefaultCaller || q.RequestID == "" {
 		t.Errorf("options %+v", q.Options)

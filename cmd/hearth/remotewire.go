@@ -14,6 +14,16 @@ func (m *remoteModel) options(o *inference.Options) map[string]any {
 		"temperature": s.Temperature, "top_k": s.TopK, "top_p": s.TopP, "min_p": s.MinP,
 		"repeat_penalty": s.RepeatPenalty, "repeat_last_n": s.RepeatLastN,
 		"presence_penalty": s.PresencePenalty, "frequency_penalty": s.FrequencyPenalty,
+		"typical_p": s.TypicalP, "top_n_sigma": s.TopNSigma,
+		"dry_multiplier": s.DryMultiplier, "dry_allowed_length": s.DryAllowedLength, "dry_penalty_last_n": s.DryLastN,
+		"dry_sequence_breakers": append([]string{}, s.DryBreakers...),
+		"xtc_probability":       s.XTCProbability, "xtc_threshold": s.XTCThreshold,
+		"mirostat": s.Mirostat, "mirostat_tau": s.MirostatTau, "mirostat_eta": s.MirostatEta,
+		"dynatemp_range": s.DynatempRange, "dynatemp_exponent": s.DynatempExponent,
+		"banned_strings": append([]string{}, s.Banned...),
+	}
+	if s.DryBase != 0 { // which no request may say
+		b["dry_base"] = s.DryBase
 	}
 	if s.Seed != nil {
 		b["seed"] = *s.Seed

@@ -185,6 +185,7 @@ func (e *Engine) makeSamplers(r *request) error {
 		s, err := e.b.NewSampler(&inference.SamplerSpec{
 			Sampling: r.Sampling, Seed: seed + uint32(i), Grammar: r.Grammar,
 			Logprobs: r.Logprobs, TopLogprobs: r.TopLogprobs,
+			History: r.Prompt[max(len(r.Prompt)-r.Sampling.LookBack(), 0):],
 		})
 		if err != nil {
 			for _, c := range r.choices[:i] {

@@ -14,7 +14,7 @@ import (
 )
 
 // Sampler is the sampling state of one choice. Its penalties look back over the
-// tokens that it drew itself, not over the prompt.
+// tokens that it drew, and before them over SamplerSpec.History.
 type Sampler struct {
 	once
 	m   *Model
@@ -49,6 +49,11 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	if spec.TopLogprobs < 0 || spec.TopLogprobs > inference.MaxTopLogprobs {
 		return nil, inference.Invalid("top_logprobs", "must be between 0 and %d, got %d", inference.MaxTopLogprobs, spec.TopLogprobs)
 	}
+	for i, t := range spec.History {
+		if t < 0 || int(t) >= m.info.Vocabulary {
+			return nil, inference.Invalid("prompt", "token %d at place %d of its end is not in the vocabulary (0..%d)", t, i, m.info.Vocabulary-1)
+		}
+	}
 	s := &Sampler{m: m, logprobs: spec.Logprobs}
 	if spec.Logprobs {
 		s.top = min(spec.TopLogprobs, m.info.Vocabulary)
@@ -58,10 +63,27 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 		repeat_penalty: C.float(spec.RepeatPenalty), repeat_last_n: C.int32_t(spec.RepeatLastN),
 		presence_penalty: C.float(spec.PresencePenalty), frequency_penalty: C.float(spec.FrequencyPenalty),
 		seed: C.uint32_t(spec.Seed), logprobs: flag(spec.Logprobs), top_logprobs: C.int32_t(s.top), reference: flag(reference),
+		typical_p: C.float(spec.TypicalP), top_n_sigma: C.float(spec.TopNSigma),
+		dry_multiplier: C.float(spec.DryMultiplier), dry_base: C.float(spec.DryBase),
+		dry_allowed_length: C.int32_t(spec.DryAllowedLength), dry_last_n: C.int32_t(spec.DryLastN),
+		xtc_probability: C.float(spec.XTCProbability), xtc_threshold: C.float(spec.XTCThreshold),
+		mirostat: C.int32_t(spec.Mirostat), mirostat_tau: C.float(spec.MirostatTau), mirostat_eta: C.float(spec.MirostatEta),
+		dynatemp_range: C.float(spec.DynatempRange), dynatemp_exponent: C.float(spec.DynatempExponent),
 	}
 	biasToken, bias := make([]int32, 0, len(spec.LogitBias)), make([]float32, 0, len(spec.LogitBias))
 	for t, b := range spec.LogitBias {
 		biasToken, bias = append(biasToken, t), append(bias, b)
+	}
+	var strings []byte
+	var lengths []int64
+	for _, list := range [][]string{spec.DryBreakers, spec.Banned} {
+		for _, one := range list {
+			strings, lengths = append(strings, one...), append(lengths, int64(len(one)))
+		}
+	}
+	n := C.hearth_sampler_counts{
+		n_breakers: C.int32_t(len(spec.DryBreakers)), n_banned: C.int32_t(len(spec.Banned)),
+		n_bias: C.int32_t(len(bias)), n_history: C.int32_t(len(spec.History)),
 	}
 	g, err := packGrammar(spec.Grammar)
 	if err != nil {
@@ -69,8 +91,9 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	}
 	err = m.use(func(h *C.hearth_model) error {
 		var cerr *C.char
-		s.h = C.hearth_sampler_new(h, &p,
-			(*C.int32_t)(unsafe.SliceData(biasToken)), (*C.float)(unsafe.SliceData(bias)), C.int32_t(len(bias)),
+		s.h = C.hearth_sampler_new(h, &p, &n,
+			(*C.int32_t)(unsafe.SliceData(biasToken)), (*C.float)(unsafe.SliceData(bias)), (*C.int32_t)(unsafe.SliceData(spec.History)),
+			(*C.char)(ptr(unsafe.SliceData(strings))), (*C.int64_t)(unsafe.SliceData(lengths)),
 			(*C.char)(ptr(unsafe.SliceData(g.text))), (*C.int64_t)(unsafe.SliceData(g.len)), flag(g.lazy),
 			(*C.int32_t)(unsafe.SliceData(g.kind)), (*C.int32_t)(unsafe.SliceData(g.token)), C.int32_t(len(g.kind)), &cerr)
 		if s.h == nil {

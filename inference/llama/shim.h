@@ -175,7 +175,28 @@ typedef struct {
     int32_t  logprobs;
     int32_t  top_logprobs;
     int32_t  reference; // run llama.cpp's whole chain, without the fast paths
+    float    typical_p;
+    float    top_n_sigma;
+    float    dry_multiplier;
+    float    dry_base;
+    int32_t  dry_allowed_length;
+    int32_t  dry_last_n;
+    float    xtc_probability;
+    float    xtc_threshold;
+    int32_t  mirostat; // 0, 1 or 2
+    float    mirostat_tau;
+    float    mirostat_eta;
+    float    dynatemp_range;
+    float    dynatemp_exponent;
 } hearth_sampler_params;
+
+// How much a sampler has of what comes in arrays.
+typedef struct {
+    int32_t n_breakers;
+    int32_t n_banned;
+    int32_t n_bias;
+    int32_t n_history;
+} hearth_sampler_counts;
 
 // How a thinking block is marked travels with the triggers, as further kinds.
 enum {
@@ -188,8 +209,9 @@ enum {
 // then what is banned, one after the other, with their lengths in string_len.
 // A grammar's texts lie one after the other in text: GBNF, prefill, then the
 // triggers' values, with their lengths in len (2 + n_triggers of them).
-HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p,
-                                               const int32_t * bias_token, const float * bias, int32_t n_bias,
+HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p, const hearth_sampler_counts * n,
+                                               const int32_t * bias_token, const float * bias, const int32_t * history,
+                                               const char * strings, const int64_t * string_len,
                                                const char * text, const int64_t * len, int32_t lazy,
                                                const int32_t * trigger_kind, const int32_t * trigger_token, int32_t n_triggers, char ** err);
 HEARTH_API void         hearth_sampler_free(hearth_sampler * s);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -68,6 +69,29 @@ class grammar_cache {
     size_t bytes = 0;
 };
 
+// The texts of all tokens, one after the other. Made when first asked for: few
+// samplers need them.
+class token_texts {
+  public:
+    // As text that a reader sees; control tokens have none.
+    const token_texts & shown(const llama_vocab * vocab);
+    // As llama.cpp detokenizes each by itself, control tokens included.
+    const token_texts & detokenized(const llama_vocab * vocab);
+
+    int32_t          count() const { return (int32_t) start.size() - 1; }
+    std::string_view of(int32_t token) const { return std::string_view(bytes).substr(start[token], start[token + 1] - start[token]); }
+    // All texts, and whose the byte at is.
+    const std::string & all() const { return bytes; }
+    int32_t             owner(size_t at) const;
+
+  private:
+    template <typename F> void fill(const llama_vocab * vocab, F && write);
+
+    std::once_flag      once;
+    std::string         bytes;
+    std::vector<size_t> start; // one more than there are tokens
+};
+
 std::shared_ptr<const llama_grammar> compile_grammar(const llama_vocab * vocab, const std::string & gbnf);
 
 } // namespace hearth
@@ -79,6 +103,7 @@ struct hearth_model : hearth::counted<HEARTH_KIND_MODEL> {
     int32_t               n_gpu_layers = 0;
     bool                  vocab_only   = false;
     hearth::grammar_cache grammars;
+    hearth::token_texts   shown, detokenized; // for samplers
 
     ~hearth_model() { llama_model_free(model); }
 };

@@ -15,6 +15,9 @@ using namespace hearth;
 // Above this the vocabulary is sorted as a whole; selection gains nothing.
 static constexpr int32_t SELECT_MAX = 2048;
 
+// Of how many tokens Mirostat's first version estimates the distribution's shape.
+static constexpr int32_t MIROSTAT_M = 100;
+
 struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
     hearth_model *                   model = nullptr;
     hearth_sampler_params            p{};
@@ -22,20 +25,37 @@ struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
     std::unordered_map<int32_t, int> counts; // of the tokens in recent
     std::deque<int32_t>              recent;
     std::unique_ptr<grammar_state>   grammar;
+    std::unique_ptr<dry_state>       dry;
+    std::unique_ptr<ban_list>        ban;
     std::string                      error;
 
-    llama_sampler * draw  = nullptr; // top-p, min-p, temperature, the draw
+    llama_sampler * draw  = nullptr; // what follows top-k, with the draw
+    llama_sampler * sigma = nullptr; // top-n-sigma, or NULL
     llama_sampler * full  = nullptr; // reference: all of llama.cpp's chain
 
     ~hearth_sampler() {
         llama_sampler_free(draw);
+        llama_sampler_free(sigma);
         llama_sampler_free(full);
     }
 
+    // Mirostat has its own draw: of the other stages only the temperature is left.
     bool penalizes() const {
-        return p.repeat_last_n > 0 && (p.repeat_penalty != 1.0f || p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f);
+        return p.mirostat == 0 && p.repeat_last_n > 0 && (p.repeat_penalty != 1.0f || p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f);
     }
-    bool greedy() const { return p.temperature <= 0.0f; }
+    bool moves_top() const { return p.mirostat == 0 && (narrows_typical() || cuts_top() || p.dynatemp_range > 0.0f); }
+    bool narrows_typical() const { return p.typical_p > 0.0f && p.typical_p < 1.0f; }
+    bool cuts_top() const { return p.xtc_probability > 0.0f && p.xtc_threshold <= 0.5f; }
+    bool greedy() const { return p.temperature <= 0.0f && !moves_top(); }
+    // Whether tokens without a probability make a difference, so that they must
+    // stay among the candidates as llama.cpp leaves them there.
+    bool counts_all() const { return p.mirostat != 0 || sigma || moves_top(); }
+    // Whether the candidates are selected from the logits as they lie.
+    bool selects() const { return p.mirostat == 0 && !sigma && p.top_k > 0 && p.top_k <= SELECT_MAX && p.top_k < model->n_vocab; }
+    bool constrained() const { return ban || (grammar && grammar->constrains()); }
+    bool allows(int32_t token) const {
+        return !(ban && ban->forbids(token)) && !(grammar && grammar->constrains() && !grammar->allows(token));
+    }
     float bias_of(int32_t token) const {
         float sum = 0;
         for (const auto & b : bias) {
@@ -44,6 +64,7 @@ struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
         return sum;
     }
     void accept(int32_t token);
+    void look_back(int32_t token);
     void remember(int32_t token);
     void penalize(float * logits) const;
 };
@@ -67,8 +88,18 @@ void hearth_sampler::accept(int32_t token) {
     if (grammar) {
         grammar->accept(token);
     }
+    if (ban) {
+        ban->accept(token);
+    }
+    look_back(token);
+}
+
+void hearth_sampler::look_back(int32_t token) {
     if (full) {
         llama_sampler_accept(full, token);
+    }
+    if (dry) {
+        dry->accept(token);
     }
     remember(token);
 }
@@ -92,26 +123,62 @@ static llama_sampler * new_chain() {
     return llama_sampler_chain_init(params);
 }
 
-static void add_draw(llama_sampler * chain, const hearth_sampler_params & p) {
-    if (p.temperature <= 0.0f) {
-        llama_sampler_chain_add(chain, llama_sampler_init_greedy());
+static void add_draw(llama_sampler * chain, const hearth_sampler & s) {
+    const auto & p    = s.p;
+    const auto   add  = [&](llama_sampler * stage) { llama_sampler_chain_add(chain, stage); };
+    // llama.cpp takes its default seed for "choose one"; this is one like any other
+    const auto   seed = p.seed == LLAMA_DEFAULT_SEED ? LLAMA_DEFAULT_SEED - 1 : p.seed;
+    if (s.greedy()) {
+        add(llama_sampler_init_greedy());
         return;
     }
-    llama_sampler_chain_add(chain, llama_sampler_init_top_p(p.top_p, 1));
-    llama_sampler_chain_add(chain, llama_sampler_init_min_p(p.min_p, 1));
-    llama_sampler_chain_add(chain, llama_sampler_init_temp(p.temperature));
-    // llama.cpp takes its default seed for "choose one"; this is one like any other
-    llama_sampler_chain_add(chain, llama_sampler_init_dist(p.seed == LLAMA_DEFAULT_SEED ? LLAMA_DEFAULT_SEED - 1 : p.seed));
+    if (p.mirostat != 0) {
+        add(llama_sampler_init_temp(p.temperature));
+        add(p.mirostat == 1 ? llama_sampler_init_mirostat(s.model->n_vocab, seed, p.mirostat_tau, p.mirostat_eta, MIROSTAT_M)
+                            : llama_sampler_init_mirostat_v2(seed, p.mirostat_tau, p.mirostat_eta));
+        return;
+    }
+    if (s.narrows_typical()) {
+        add(llama_sampler_init_typical(p.typical_p, 1));
+    }
+    add(llama_sampler_init_top_p(p.top_p, 1));
+    add(llama_sampler_init_min_p(p.min_p, 1));
+    if (s.cuts_top()) {
+        add(llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, 1, seed));
+    }
+    add(llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent));
+    add(llama_sampler_init_dist(seed));
 }
 
-hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p, const int32_t * bias_token, const float * bias,
-                                    int32_t n_bias, const char * text, const int64_t * len, int32_t lazy, const int32_t * trigger_kind,
+// All of llama.cpp's stages, for tests to compare with.
+static llama_sampler * reference_chain(const hearth_sampler & s, const std::vector<std::string> & breakers) {
+    const auto & p     = s.p;
+    auto *       chain = new_chain();
+    const auto   add   = [&](llama_sampler * stage) { llama_sampler_chain_add(chain, stage); };
+    add(llama_sampler_init_logit_bias(s.model->n_vocab, (int32_t) s.bias.size(), s.bias.data()));
+    if (p.mirostat == 0) {
+        std::vector<const char *> texts;
+        for (const auto & b : breakers) {
+            texts.push_back(b.c_str());
+        }
+        add(llama_sampler_init_penalties(s.model->n_vocab, p.repeat_last_n, p.repeat_penalty, p.frequency_penalty, p.presence_penalty));
+        add(llama_sampler_init_dry(s.model->vocab, p.dry_multiplier, p.dry_base, p.dry_allowed_length, p.dry_last_n, texts.data(), texts.size()));
+        add(llama_sampler_init_top_n_sigma(p.top_n_sigma));
+        add(llama_sampler_init_top_k(p.top_k));
+    }
+    add_draw(chain, s);
+    return chain;
+}
+
+hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p, const hearth_sampler_counts * n, const int32_t * bias_token,
+                                    const float * bias, const int32_t * history, const char * strings, const int64_t * string_len,
+                                    const char * text, const int64_t * len, int32_t lazy, const int32_t * trigger_kind,
                                     const int32_t * trigger_token, int32_t n_triggers, char ** err) {
     return guard<hearth_sampler *>(err, nullptr, [&]() -> hearth_sampler * {
         auto s   = std::make_unique<hearth_sampler>();
         s->model = m;
         s->p     = *p;
-        for (int32_t i = 0; i < n_bias; i++) {
+        for (int32_t i = 0; i < n->n_bias; i++) {
             s->bias.push_back({ bias_token[i], bias[i] });
         }
         int32_t             n_suppress = 0;
@@ -119,15 +186,27 @@ hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_param
         for (int32_t i = 0; i < n_suppress; i++) {
             s->bias.push_back({ suppress[i], -INFINITY });
         }
+        std::vector<std::string> breakers, banned;
+        for (int32_t i = 0; i < n->n_breakers + n->n_banned; i++) {
+            (i < n->n_breakers ? breakers : banned).emplace_back(strings, string_len[i]);
+            strings += string_len[i];
+        }
+        if (p->mirostat == 0 && p->dry_multiplier != 0.0f && p->dry_last_n > 0) {
+            s->dry = std::make_unique<dry_state>(m->vocab, m->detokenized.detokenized(m->vocab), *p, breakers);
+        }
+        if (!banned.empty()) {
+            s->ban = std::make_unique<ban_list>(m->vocab, m->shown.shown(m->vocab), std::move(banned));
+        }
+        if (p->mirostat == 0 && p->top_n_sigma > 0.0f) {
+            s->sigma = llama_sampler_init_top_n_sigma(p->top_n_sigma);
+        }
         s->draw = new_chain();
-        add_draw(s->draw, *p);
+        add_draw(s->draw, *s);
         if (p->reference) {
-            s->full = new_chain();
-            llama_sampler_chain_add(s->full, llama_sampler_init_logit_bias(m->n_vocab, (int32_t) s->bias.size(), s->bias.data()));
-            llama_sampler_chain_add(s->full, llama_sampler_init_penalties(m->n_vocab, p->repeat_last_n, p->repeat_penalty,
-                                                                          p->frequency_penalty, p->presence_penalty));
-            llama_sampler_chain_add(s->full, llama_sampler_init_top_k(p->top_k));
-            add_draw(s->full, *p);
+            s->full = reference_chain(*s, breakers);
+        }
+        for (int32_t i = 0; i < n->n_history; i++) {
+            s->look_back(history[i]);
         }
         if (text) {
             const std::string gbnf(text, len[0]);
@@ -191,14 +270,38 @@ static llama_token apply(llama_sampler * chain, std::vector<llama_token_data> & 
     return a.data[a.selected].id;
 }
 
-[[noreturn]] static void nothing_allowed() {
+// The end of the answer, where no token is left: something is banned, so that is
+// what the client asked for.
+static llama_token give_up(hearth_sampler & s) {
+    if (s.ban) {
+        for (int32_t t = 0; t < s.model->n_vocab; t++) {
+            if (llama_vocab_is_eog(s.model->vocab, t)) {
+                s.grammar.reset(); // it would refuse the end
+                return t;
+            }
+        }
+        throw std::runtime_error("every token would complete a banned string, and the model has none that ends an answer");
+    }
     throw std::runtime_error("the grammar allows no token of the vocabulary here");
 }
 
-// Keeps of cand what the grammar allows, in its order.
+// Takes the probability of what is not allowed. False: nothing is left.
+static bool mask(const hearth_sampler & s, std::vector<llama_token_data> & cand) {
+    if (s.ban) {
+        for (auto & c : cand) {
+            c.logit = s.ban->forbids(c.id) ? -INFINITY : c.logit;
+        }
+    }
+    if (s.grammar && s.grammar->constrains()) {
+        llama_token_data_array a{ cand.data(), cand.size(), -1, false };
+        s.grammar->mask(&a);
+    }
+    return std::any_of(cand.begin(), cand.end(), [](const llama_token_data & c) { return c.logit > -INFINITY; });
+}
+
+// Keeps of cand what is allowed, in its order.
 static void keep_allowed(const hearth_sampler & s, std::vector<llama_token_data> & cand) {
-    llama_token_data_array a{ cand.data(), cand.size(), -1, false };
-    s.grammar->mask(&a);
+    mask(s, cand);
     size_t n = 0;
     for (const auto & c : cand) {
         if (c.logit > -INFINITY) {
@@ -211,6 +314,13 @@ static void keep_allowed(const hearth_sampler & s, std::vector<llama_token_data>
 // The draw from candidates of which none was cut yet.
 static llama_token draw_from(const hearth_sampler & s, std::vector<llama_token_data> & cand) {
     bool sorted = false;
+    if (s.p.mirostat != 0) {
+        return apply(s.draw, cand, sorted);
+    }
+    if (s.sigma) {
+        llama_token_data_array a{ cand.data(), cand.size(), -1, false };
+        llama_sampler_apply(s.sigma, &a);
+    }
     if (s.p.top_k > 0 && s.p.top_k < (int32_t) cand.size()) {
         const auto before = [](const llama_token_data & a, const llama_token_data & b) {
             return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
@@ -236,7 +346,7 @@ static llama_token pick(const hearth_sampler & s, const float * logits, scratch 
         }
         return best;
     }
-    if (s.p.top_k > 0 && s.p.top_k <= SELECT_MAX && s.p.top_k < n) {
+    if (s.selects()) {
         top_k(logits, n, s.p.top_k, w.cand);
         if (w.cand.empty()) {
             throw std::runtime_error("no token has a probability");
@@ -247,8 +357,8 @@ static llama_token pick(const hearth_sampler & s, const float * logits, scratch 
     return draw_from(s, w.cand);
 }
 
-// The token as if the grammar had masked all logits before the chain.
-static llama_token pick_allowed(const hearth_sampler & s, const float * logits, scratch & w) {
+// The token as if what is not allowed had been masked before the chain.
+static llama_token pick_allowed(hearth_sampler & s, const float * logits, scratch & w) {
     const int32_t n = s.model->n_vocab;
     if (s.greedy()) {
         // the likeliest that is allowed is nearly always among the first few
@@ -264,9 +374,11 @@ static llama_token pick_allowed(const hearth_sampler & s, const float * logits, 
         }
     }
     materialize(logits, n, w.cand);
-    keep_allowed(s, w.cand);
-    if (w.cand.empty()) {
-        nothing_allowed();
+    if (!mask(s, w.cand)) {
+        return give_up(s);
+    }
+    if (!s.counts_all()) {
+        w.cand.erase(std::remove_if(w.cand.begin(), w.cand.end(), [](const llama_token_data & c) { return c.logit == -INFINITY; }), w.cand.end());
     }
     if (s.greedy()) {
         const auto best = std::max_element(w.cand.begin(), w.cand.end(),
@@ -277,18 +389,16 @@ static llama_token pick_allowed(const hearth_sampler & s, const float * logits, 
 }
 
 // llama.cpp's own chain over the whole vocabulary, to compare with.
-static llama_token pick_reference(const hearth_sampler & s, const float * raw, scratch & w) {
+static llama_token pick_reference(hearth_sampler & s, const float * raw, scratch & w) {
     const int32_t n = s.model->n_vocab;
     materialize(raw, n, w.cand);
     llama_token t = apply(s.full, w.cand, false);
-    if (s.grammar && s.grammar->constrains() && !s.grammar->allows(t)) {
+    if (s.constrained() && !s.allows(t)) {
         materialize(raw, n, w.cand);
-        llama_token_data_array a{ w.cand.data(), w.cand.size(), -1, false };
-        s.grammar->mask(&a);
-        t = apply(s.full, w.cand, false);
-        if (!s.grammar->allows(t)) {
-            nothing_allowed();
+        if (!mask(s, w.cand)) {
+            return give_up(s);
         }
+        t = apply(s.full, w.cand, false);
     }
     return t;
 }
@@ -303,7 +413,7 @@ struct row_out {
 static llama_token sample_row(hearth_sampler & s, const float * raw, scratch & w, const row_out & out) {
     const int32_t n      = s.model->n_vocab;
     const float * logits = raw;
-    if (!s.bias.empty() || (s.penalizes() && !s.counts.empty())) {
+    if (!s.bias.empty() || s.dry || (s.penalizes() && !s.counts.empty())) {
         w.logits.assign(raw, raw + n);
         for (const auto & b : s.bias) {
             w.logits[b.token] += b.bias;
@@ -325,13 +435,16 @@ static llama_token sample_row(hearth_sampler & s, const float * raw, scratch & w
     if (s.penalizes() && !s.counts.empty()) {
         s.penalize(w.logits.data());
     }
+    if (s.dry) {
+        s.dry->penalize(w.logits.data());
+    }
 
     llama_token t;
     if (s.full) {
         t = pick_reference(s, raw, w);
     } else {
         t = pick(s, logits, w);
-        if (s.grammar && s.grammar->constrains() && !s.grammar->allows(t)) {
+        if (s.constrained() && !s.allows(t)) {
             t = pick_allowed(s, logits, w);
         }
     }
@@ -352,7 +465,7 @@ static int64_t cost(const hearth_sampler & s) {
     if (s.p.logprobs) {
         c += n / 300;
     }
-    if (!s.greedy() && (s.p.top_k <= 0 || s.p.top_k > SELECT_MAX)) {
+    if (!s.greedy() && !s.selects()) {
         c += n / 50;
     }
     return c;

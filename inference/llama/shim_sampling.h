@@ -7,6 +7,7 @@
 #include "llama-grammar.h"
 
 #include <regex>
+#include <unordered_map>
 
 namespace hearth {
 
@@ -19,6 +20,52 @@ int32_t argmax(const float * logits, int32_t n);
 void top_k(const float * logits, int32_t n, int32_t k, std::vector<llama_token_data> & out);
 // The logarithm of the sum of exp over all logits.
 double log_sum_exp(const float * logits, int32_t n);
+
+// ---- DRY ----
+
+// The penalty of tokens that would extend a repetition, as llama.cpp's sampler
+// has it, for the few tokens that it concerns.
+class dry_state {
+  public:
+    dry_state(const llama_vocab * vocab, const token_texts & texts, const hearth_sampler_params & p, const std::vector<std::string> & breakers);
+    void accept(int32_t token);
+    void penalize(float * logits);
+
+  private:
+    void    add_breaker(const llama_vocab * vocab, const token_texts & texts, const std::string & breaker);
+    int32_t at(int32_t back) const { return recent[(next + recent.size() - 1 - back) % recent.size()]; } // 0: the latest
+    int32_t reach() const;
+
+    float                multiplier, base;
+    int32_t              allowed;
+    std::vector<int32_t> recent; // a ring
+    size_t               next = 0;
+    int32_t              size = 0;
+    // Tokens that begin a breaker, with the tokens that must follow it.
+    std::unordered_map<int32_t, std::vector<std::vector<int32_t>>> breakers;
+    // Of one call, kept for their memory.
+    std::vector<int32_t>                 same;
+    std::unordered_map<int32_t, int32_t> longest;
+};
+
+// ---- banned strings ----
+
+// Which tokens would complete a banned string behind the text so far.
+class ban_list {
+  public:
+    ban_list(const llama_vocab * vocab, const token_texts & texts, std::vector<std::string> banned);
+    bool forbids(int32_t token) const;
+    void accept(int32_t token);
+
+  private:
+    const llama_vocab *      vocab;
+    const token_texts &      texts;
+    std::vector<std::string> banned;
+    size_t                   longest = 0;
+    std::vector<bool>        whole; // by token: its own text holds a banned string
+    std::string              tail;  // of the text, shorter than the longest
+    std::vector<std::string> rests; // what would complete one now; none begins another
+};
 
 // ---- grammar ----
 

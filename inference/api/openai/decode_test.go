@@ -38,6 +38,9 @@ func TestChatRequest(t *testing.T) {
 		"response_format":{"type":"json_schema","json_schema":{"name":"x","strict":true,"schema":{"type":"object"}}},
 		"logprobs":true,"top_logprobs":3,"n":2,"stop":["a","b"],"max_completion_tokens":9,
 		"temperature":0.5,"top_p":0.75,"top_k":-1,"min_p":0.25,"presence_penalty":1,"frequency_penalty":-1,"repeat_penalty":1.5,"repeat_last_n":8,
+		"typical_p":0.5,"top_n_sigma":1.5,"dry_multiplier":0.75,"dry_base":1.25,"dry_allowed_length":3,"dry_penalty_last_n":99,"dry_sequence_breakers":["x"],
+		"xtc_probability":0.25,"xtc_threshold":0.125,"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"dynatemp_range":0.375,"dynatemp_exponent":3,
+		"banned_strings":["no","nein"],
 		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low","service_tier":"flex"}`)
 	seed := uint32(42)
 	want := &inference.ChatRequest{
@@ -45,6 +48,9 @@ func TestChatRequest(t *testing.T) {
 			Caller: inference.DefaultCaller, Priority: inference.PriorityLow, N: 2, MaxTokens: 9, Stop: []string{"a", "b"}, Logprobs: true, TopLogprobs: 3,
 			Sampling: inference.Sampling{
 				Temperature: 0.5, TopP: 0.75, MinP: 0.25, PresencePenalty: 1, FrequencyPenalty: -1, RepeatPenalty: 1.5, RepeatLastN: 8,
+				TypicalP: 0.5, TopNSigma: 1.5, DryMultiplier: 0.75, DryBase: 1.25, DryAllowedLength: 3, DryLastN: 99, DryBreakers: []string{"x"},
+				XTCProbability: 0.25, XTCThreshold: 0.125, Mirostat: 2, MirostatTau: 4, MirostatEta: 0.5, DynatempRange: 0.375, DynatempExponent: 3,
+				Banned:    []string{"no", "nein"},
 				LogitBias: map[int32]float32{5: -100, 7: 2}, Seed: &seed,
 			},
 			Format: inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"object"}`)},

@@ -25,7 +25,7 @@ var constraints = map[string]string{
 	"min_tokens":             "a least number of tokens is not enforced here: leave it out",
 	"ignore_eos":             "the end of an answer is the model's: leave it out, and set max_tokens",
 	"stop_token_ids":         "stopping at token ids is not supported: use stop with their text",
-	"bad_words":              "use logit_bias to keep tokens out",
+	"bad_words":              "use banned_strings",
 	"functions":              "has been replaced: use tools",
 	"function_call":          "has been replaced: use tool_choice",
 	"audio":                  "answers are text only",
@@ -63,6 +63,7 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	if s.TopK == -1 {
 		s.TopK = 0 // both are written for "off"
 	}
+	readStages(f, s)
 	readSeed(f, s)
 	readBias(f, s)
 	if f.integer("n", &o.N) && (o.N < 1 || o.N > inference.MaxChoices) {
@@ -105,6 +106,44 @@ func tierServed(f *fields, p inference.Priority) string {
 		return tierFlex
 	}
 	return tierDefault
+}
+
+// readStages takes the stages of sampling that OpenAI does not have, as
+// llama-server names them.
+func readStages(f *fields, s *inference.Sampling) {
+	f.float("typical_p", &s.TypicalP)
+	if f.float("top_n_sigma", &s.TopNSigma); s.TopNSigma == -1 {
+		s.TopNSigma = 0 // both are written for "off"
+	}
+	f.float("dry_multiplier", &s.DryMultiplier)
+	f.float("dry_base", &s.DryBase)
+	f.integer("dry_allowed_length", &s.DryAllowedLength)
+	f.integer("dry_penalty_last_n", &s.DryLastN)
+	readStrings(f, "dry_sequence_breakers", &s.DryBreakers)
+	f.float("xtc_probability", &s.XTCProbability)
+	f.float("xtc_threshold", &s.XTCThreshold)
+	f.integer("mirostat", &s.Mirostat)
+	f.float("mirostat_tau", &s.MirostatTau)
+	f.float("mirostat_eta", &s.MirostatEta)
+	f.float("dynatemp_range", &s.DynatempRange)
+	f.float("dynatemp_exponent", &s.DynatempExponent)
+	readStrings(f, "banned_strings", &s.Banned)
+}
+
+// readStrings takes a list of strings.
+func readStrings(f *fields, key string, to *[]string) {
+	parts, ok := f.list(key)
+	if !ok {
+		return
+	}
+	out := make([]string, len(parts))
+	for i, p := range parts {
+		if p[0] != '"' || json.Unmarshal(p, &out[i]) != nil {
+			f.fail(fmt.Sprintf("%s[%d]", key, i), "must be a string, got %s", kind(p))
+			return
+		}
+	}
+	*to = out
 }
 
 // readSeed takes any 64-bit integer. A small one stays what it is.
