@@ -22,6 +22,7 @@ func newChatCommand() *cobra.Command {
 		Short: "Talk to a model in the terminal",
 		Long: `Talk to a model. On a terminal this is a conversation with line editing and
 history; Ctrl-C stops an answer, Ctrl-D or /exit ends it. /help lists the commands.
+From three quarters of the context on it says after every answer how much is left.
 
 With a MESSAGE, or with standard input that is not a terminal (all of it is the
 message), one answer is printed and nothing else.
@@ -135,6 +136,21 @@ func (c *conversation) answer(ctx context.Context, message string) error {
 		fmt.Fprintln(c.status, "(the answer reached its length limit: --max-tokens, or the context is full: /reset starts anew)")
 	}
 	return err
+}
+
+// warnAt is the part of the context, in percent, from which on the user is told
+// after every answer how little is left.
+const warnAt = 75
+
+// warn says before the context is full that it will be: the next message, and
+// the answer to it, must fit into what is left.
+func (c *conversation) warn() {
+	u := c.last
+	used, all := u.PromptTokens+u.CompletionTokens, c.model.Info().Context
+	if all <= 0 || used*100 < all*warnAt {
+		return
+	}
+	fmt.Fprintf(c.status, "(the conversation takes %d of %d tokens of the context, and %d are left: /reset starts anew)\n", used, all, max(all-used, 0))
 }
 
 func (c *conversation) note(u inference.Usage) {

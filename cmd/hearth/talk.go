@@ -90,7 +90,9 @@ func (c *conversation) loop(ctx context.Context, in editor) error {
 			if errors.Is(err, inference.ErrOverflow) {
 				fmt.Fprintln(c.status, "/reset forgets the conversation.")
 			}
+			continue
 		}
+		c.warn()
 	}
 }
 

@@ -93,6 +93,31 @@ func TestConversationForgets(t *testing.T) {
 	}
 }
 
+func TestConversationWarnsBeforeTheContextIsFull(t *testing.T) {
+	for _, c := range []struct {
+		prompt, completion int
+		want               string
+	}{
+		{10, 64, ""},
+		{10, 65, "takes 75 of 100 tokens of the context, and 25 are left: /reset"},
+		{90, 10, "takes 100 of 100 tokens of the context, and 0 are left: /reset"},
+	} {
+		events := says("ok")
+		for i := range events {
+			if events[i].Kind == inference.EventUsage {
+				events[i].Usage = inference.Usage{PromptTokens: c.prompt, CompletionTokens: c.completion}
+			}
+		}
+		_, _, _, status, err := talkTo(&fakeModel{events: events}, "go on")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := status.String(); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%d and %d tokens: %q, want %q", c.prompt, c.completion, got, c.want)
+		}
+	}
+}
+
 func TestConversationSurvivesErrors(t *testing.T) {
 	m := &fakeModel{err: &inference.OverflowError{Prompt: 200, Context: 100}}
 	c, _, _, status, err := talkTo(m, "too long")

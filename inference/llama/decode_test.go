@@ -34,6 +34,7 @@ func TestTraits(t *testing.T) {
 		{Cells: 512, Sequences: 1, Unified: true},
 		{Cells: 1024, Sequences: 4},
 		{Cells: 512, Sequences: 2, Unified: true, KVType: "q8_0", FlashAttention: "on"},
+		{Cells: 512, Sequences: 2, Unified: true, KVType: "q4_0"},
 		{Cells: 512, Sequences: 2, Unified: true, FlashAttention: "off"},
 		{Cells: 512, Sequences: 2, Unified: true, Batch: 8},
 		{Cells: 512, Sequences: 2, Unified: true, Threads: 2, ThreadsBatch: 1},
@@ -194,6 +195,7 @@ func TestSharedPrefixGivesTheSameTokens(t *testing.T) {
 		"unified": {Cells: 4096, Sequences: 3, Unified: true},
 		"split":   {Cells: 6144, Sequences: 3},
 		"q8_0":    {Cells: 4096, Sequences: 3, Unified: true, KVType: "q8_0"},
+		"q4_0":    {Cells: 4096, Sequences: 3, Unified: true, KVType: "q4_0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newContext(t, m, o)
