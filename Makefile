@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: prerequisites native model hearth ## compile all into build/out, fetching what is missing (the default)
+build: prerequisites native model embedding-model hearth ## compile all into build/out, fetching what is missing (the default)
 
 .PHONY: run
 run: build ## set up everything and serve the default model on 127.0.0.1:8080
@@ -86,8 +86,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model yardsticks venv prerequisites
-native model yardsticks venv prerequisites:
+.PHONY: native model embedding-model yardsticks venv prerequisites
+native model embedding-model yardsticks venv prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

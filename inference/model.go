@@ -27,6 +27,10 @@ type ModelInfo struct {
 	Devices      []string
 	LoadedAt     time.Time
 	Defaults     Sampling
+	// Embedding says what vectors the model makes; the zero value: none.
+	Embedding EmbeddingInfo
+	// EmbeddingOnly: it makes vectors and no text.
+	EmbeddingOnly bool
 }
 
 // Generator turns a request into a stream of events. An error of Chat or
@@ -45,11 +49,6 @@ type Tokenizer interface {
 	Detokenize(tokens []int32) (string, error)
 	// CountChat returns the number of prompt tokens that r would have.
 	CountChat(r *ChatRequest) (int, error)
-}
-
-// Embedder turns token sequences into vectors of one common length.
-type Embedder interface {
-	Embed(ctx context.Context, r *EmbedRequest) ([][]float32, error)
 }
 
 // Model is a loaded model that answers.

@@ -4,13 +4,14 @@ package inference
 const (
 	ActionChat     = "chat"
 	ActionComplete = "complete"
+	ActionEmbed    = "embed"
 )
 
-// Refusal is a chat or completion that a door refused before it reached a
-// model. What a model refuses itself is an error of Chat or Complete instead, so
-// a request is one or the other.
+// Refusal is a request to a model that a door refused before it reached a
+// model. What a model refuses itself is an error of Chat, Complete or Embed
+// instead, so a request is one or the other.
 type Refusal struct {
-	Action    string // ActionChat or ActionComplete
+	Action    string // one of the Action constants
 	Model     string // the id that was asked for, as the client wrote it; "" if it could not be read
 	RequestID string
 	// Code is the one that [Classify] gives, or one that the door alone knows;

@@ -177,9 +177,3 @@ type TokenizeOptions struct {
 	AddSpecial   bool // add the model's begin-of-sequence token, where it has one
 	ParseSpecial bool // read <|special|> text as special tokens
 }
-
-// EmbedRequest asks for one vector for each input.
-type EmbedRequest struct {
-	Caller Caller
-	Inputs [][]int32 // tokens, one slice for each input
-}

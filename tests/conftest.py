@@ -24,8 +24,12 @@ def model_file() -> Path:
     """The default model, as make build leaves it."""
     if path := os.environ.get("HEARTH_TEST_MODEL"):
         return Path(path)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "hearth" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    return cache() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache() -> Path:
+    """The folder that make build fetches into."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hearth"
 
 
 def environment() -> dict[str, str]:
@@ -95,12 +99,12 @@ def exact_server(hearth_binary, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(binary: Path, folder: Path, config: str):
+def serving(binary: Path, folder: Path, config: str, model: Path | None = None):
     log, file = folder / "serve.log", folder / "hearth.yaml"
     file.write_text(config)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [binary, "serve", "--config", file, "--model", model_file(), "--listen", "127.0.0.1:0"],
+            [binary, "serve", "--config", file, "--model", model or model_file(), "--listen", "127.0.0.1:0"],
             stdout=out, stderr=subprocess.STDOUT, env=environment(), cwd=folder,
         )
     try:

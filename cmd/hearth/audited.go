@@ -15,8 +15,8 @@ import (
 	"hearth/internal/audit"
 )
 
-// audited wraps the models so that every chat and completion leaves one audit
-// record, whichever door it came through: it sees those that a lease is asked
+// audited wraps the models so that every chat, completion and embedding leaves one
+// audit record, whichever door it came through: it sees those that a lease is asked
 // for, and the doors tell Refused of those that they turned away before. A
 // request is one or the other, so none is recorded twice.
 type audited struct {
@@ -83,6 +83,24 @@ func (l *auditedLease) Complete(ctx context.Context, r *inference.CompletionRequ
 		l.by.prompts.Debug().Str("request_id", r.RequestID).Str("prompt", r.Prompt).Msg("prompt")
 	}
 	return l.keep(ctx, inference.ActionComplete, &r.Options, func() (inference.Stream, error) { return l.Lease.Complete(ctx, r) })
+}
+
+// Embed records a request for embeddings.
+func (l *auditedLease) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
+	began := time.Now()
+	record := audit.Record{
+		RequestID: r.RequestID, Principal: r.Caller.Principal, Tenant: r.Caller.Tenant,
+		Via: audit.ViaFrom(ctx), Action: inference.ActionEmbed, Model: l.Info().ID, Outcome: "ok",
+	}
+	out, err := inference.Embed(ctx, l.Lease, r)
+	if err != nil {
+		record.Outcome = inference.Classify(err).Code
+	} else {
+		record.PromptTokens = out.Tokens
+	}
+	record.Duration = time.Since(began)
+	l.by.sink.Write(record)
+	return out, err
 }
 
 func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Options, start func() (inference.Stream, error)) (inference.Stream, error) {

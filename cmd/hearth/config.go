@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/inference/embed"
 	"hearth/inference/engine"
 	"hearth/internal/audit"
 	"hearth/internal/config"
@@ -38,6 +39,8 @@ type Config struct {
 type EngineConfig struct {
 	Placement     `yaml:",inline"`
 	engine.Config `yaml:",inline"`
+	// Embeddings is how inputs are embedded.
+	Embeddings embed.Config `yaml:"embeddings"`
 	// RPC are the ggml RPC servers, host:port, whose devices this process uses.
 	RPC   []string    `yaml:"rpc"`
 	Trial TrialConfig `yaml:"trial"`
@@ -67,6 +70,11 @@ type ModelConfig struct {
 	Device       []string  `yaml:"device"`
 	TensorSplit  []float32 `yaml:"tensor_split"`
 	KVType       string    `yaml:"kv_type"`
+	// Embeddings says whether the model makes vectors, too; nil: if its file
+	// says how they are pooled. A model that makes no text always does.
+	Embeddings *bool `yaml:"embeddings"`
+	// Pooling is how; empty: as the file says, and mean where it says nothing.
+	Pooling inference.Pooling `yaml:"pooling"`
 }
 
 // defaultConfig returns what holds where the file is silent. It is what
@@ -75,7 +83,7 @@ func defaultConfig() Config {
 	return Config{
 		Server: httpserver.DefaultConfig(),
 		Engine: EngineConfig{
-			Placement: defaultPlacement(), Config: engine.DefaultConfig(),
+			Placement: defaultPlacement(), Config: engine.DefaultConfig(), Embeddings: embed.DefaultConfig(),
 			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true,
 		},
 		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
@@ -147,6 +155,11 @@ func (c *Config) check() error {
 	} else if err != nil {
 		return err
 	}
+	if err := c.Engine.Embeddings.Validate(); errors.As(err, &inv) {
+		return config.Invalid("engine.embeddings."+inv.Field, "%s", inv.Reason)
+	} else if err != nil {
+		return err
+	}
 	if err := c.checkModels(); err != nil {
 		return err
 	}
@@ -180,6 +193,11 @@ func (c *Config) checkModels() error {
 		p := m.placement(c.Engine.Placement)
 		if err := p.check(); err != nil {
 			return config.Under(at, err)
+		}
+		switch m.Pooling {
+		case "", inference.PoolingMean, inference.PoolingCLS, inference.PoolingLast:
+		default:
+			return config.Invalid(at+".pooling", "%q is unknown: use one of mean, cls, last, or leave it out for what the file says", m.Pooling)
 		}
 	}
 	return nil

@@ -107,6 +107,11 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	}, func(done float32) bool { progress(done); return ctx.Err() == nil }); err != nil {
 		return nil, err
 	}
+	if s.model.Info().EmbeddingOnly {
+		model := s.model
+		s.model = nil // no longer for s to close
+		return l.loadEmbeddingOnly(m, &p, model)
+	}
 	if s.context, err = s.model.NewContext(options); err != nil {
 		return nil, err
 	}
@@ -136,6 +141,12 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	}
 	info.PrefixSharing = info.WhyNotShared == ""
 	info.ChatTemplate = info.ChatTemplate || template != ""
+	if m.embeds(h) {
+		if s.vectors, err = l.embedder(m, &p, s.model, info); err != nil {
+			return nil, err
+		}
+		info.Embedding = s.vectors.Info().Embedding
+	}
 	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
 		return nil, err
 	}
@@ -177,11 +188,15 @@ type served struct {
 	context   *llama.Context
 	templates *llama.Templates
 	model     *llama.Model
+	vectors   *vectors // nil: it makes none
 	stop      sync.Once
 }
 
 // Drain lets running requests finish until ctx ends, and ends the others.
 func (s *served) Drain(ctx context.Context) {
+	if s.vectors != nil {
+		s.vectors.Drain(ctx)
+	}
 	if err := s.engine.Drain(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("requests that still run are ended")
 	}
@@ -199,6 +214,9 @@ func (s *served) stopEngine() {
 // Close frees what there is, the last made first.
 func (s *served) Close() error {
 	var errs []error
+	if s.vectors != nil {
+		errs = append(errs, s.vectors.Close())
+	}
 	if s.engine != nil {
 		s.stopEngine()
 	}

@@ -253,16 +253,20 @@ func (c *Context) Decode(b *inference.Batch) error {
 }
 
 func (c *Context) decodeError(rc int) error {
-	why := C.GoString(C.hearth_context_error(c.h))
+	return fmt.Errorf("decode: %w", decodeFailure(rc, C.GoString(C.hearth_context_error(c.h))))
+}
+
+// decodeFailure is what a code of llama_decode means.
+func decodeFailure(rc int, why string) error {
 	switch {
 	case rc == 1:
-		return fmt.Errorf("decode: %w", inference.ErrNoSlot)
+		return inference.ErrNoSlot
 	case rc == 2:
-		return fmt.Errorf("decode: %w", inference.ErrAborted)
+		return inference.ErrAborted
 	case rc == -1:
-		return fmt.Errorf("decode: %w: %s", inference.ErrBadBatch, why)
+		return fmt.Errorf("%w: %s", inference.ErrBadBatch, why)
 	default:
-		return fmt.Errorf("decode: %w (code %d): %s", inference.ErrDecodeFatal, rc, why)
+		return fmt.Errorf("%w (code %d): %s", inference.ErrDecodeFatal, rc, why)
 	}
 }
 

@@ -216,6 +216,7 @@ func (m *Model) describe() error {
 		Vocabulary   int      `json:"vocabulary"`
 		GPULayers    int      `json:"gpu_layers"`
 		ChatTemplate bool     `json:"chat_template"`
+		EmbedsOnly   bool     `json:"embeds_only"`
 		Devices      []string `json:"devices"`
 		Recurrent    bool     `json:"recurrent"`
 		Hybrid       bool     `json:"hybrid"`
@@ -231,7 +232,7 @@ func (m *Model) describe() error {
 		Quantization: j.Quantization, Params: j.Params, FileBytes: fileBytes(m.path),
 		TrainContext: j.TrainContext, Context: j.TrainContext, Vocabulary: j.Vocabulary,
 		ChatTemplate: j.ChatTemplate, GPULayers: j.GPULayers, Devices: j.Devices,
-		LoadedAt: time.Now(), Defaults: inference.DefaultSampling(),
+		LoadedAt: time.Now(), Defaults: inference.DefaultSampling(), EmbeddingOnly: j.EmbedsOnly,
 	}
 	return m.vocab.read(m.h, j.Vocabulary)
 }

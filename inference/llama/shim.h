@@ -160,6 +160,40 @@ HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, in
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
 
+// ---- embeddings -------------------------------------------------------------
+
+enum {
+    HEARTH_POOLING_MODEL = -1, // what the file says; mean, where it says nothing
+    HEARTH_POOLING_MEAN  = 1,
+    HEARTH_POOLING_CLS   = 2,
+    HEARTH_POOLING_LAST  = 3,
+};
+
+typedef struct {
+    uint32_t batch;     // tokens of one decode, all sequences together
+    uint32_t sequences; // inputs of one decode
+    int32_t  threads;
+    int32_t  pooling;         // HEARTH_POOLING_*
+    int32_t  flash_attention; // as in hearth_context_params
+    int32_t  offload_kqv;
+    int32_t  done; // as in hearth_context_params
+} hearth_embedder_params;
+
+typedef struct {
+    int32_t batch;
+    int32_t sequences;
+    int32_t longest; // tokens of one input
+    int32_t width;   // numbers for each input
+    int32_t vocabulary;
+    int32_t pooling;
+} hearth_embedder_traits;
+
+// A context that pools: hearth_decode_* compute with it, and hearth_context_free
+// frees it. Nothing stays in its memory from one batch to the next.
+HEARTH_API hearth_context * hearth_embedder_new(hearth_model * m, const hearth_embedder_params * p, hearth_embedder_traits * traits, char ** err);
+// Copies the width numbers of a sequence of the last batch to out. 0, or -1 if there are none.
+HEARTH_API int32_t hearth_embedding(hearth_context * c, int32_t seq, float * out);
+
 // ---- sampling ---------------------------------------------------------------
 
 typedef struct {

@@ -27,7 +27,7 @@ hearth_context::~hearth_context() {
 
 // ggml's own pool of threads, made once: without OpenMP a context that has none
 // starts threads anew for every graph.
-static void attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
+void hearth::attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (!cpu) {
         throw std::runtime_error("no CPU backend is loaded");
@@ -55,7 +55,7 @@ static void attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
     llama_attach_threadpool(c.ctx, c.threadpool, c.threadpool_batch);
 }
 
-static bool on_abort(void * arg) {
+bool hearth::on_abort(void * arg) {
     return ((std::atomic<bool> *) arg)->load(std::memory_order_relaxed);
 }
 
@@ -70,9 +70,12 @@ static void set_batch(hearth_context & c, int32_t n, const int32_t * token, cons
 
 // Computes the batch in hand. Where a token has an output row it returns when
 // the logits are there, also those that a GPU computes.
-static int32_t decode(hearth_context & c) noexcept {
+int32_t hearth::decode(hearth_context & c) noexcept {
     try {
         take_logged_error();
+        if (c.embeds && c.mem) {
+            llama_memory_clear(c.mem, false);
+        }
         const llama_batch b{ c.n_tokens,        c.token.data(),  nullptr,        c.pos.data(),
                              c.n_seq_id.data(), c.seq_id.data(), c.output.data() };
         const int32_t rc = llama_decode(c.ctx, b);
@@ -107,7 +110,7 @@ class prober {
         }
         output[n - 1] = 1;
         set_batch(c, n, token.data(), pos.data(), seqs.data(), output.data());
-        if (::decode(c) != 0) {
+        if (hearth::decode(c) != 0) {
             return false;
         }
         const float * l = llama_get_logits_ith(c.ctx, n - 1);

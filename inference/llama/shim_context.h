@@ -87,8 +87,19 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     std::vector<llama_seq_id *> seq_id;   // into seq
     std::vector<const float *>  rows;
 
+    bool embeds = false; // made by hearth_embedder_new: each batch begins with an empty memory
+
     std::unique_ptr<hearth::sample_pool>    pool;
     std::unique_ptr<hearth::compute_thread> compute;
 
     ~hearth_context();
 };
+
+namespace hearth {
+
+// Shared by the two kinds of context.
+void      attach_threads(hearth_context & c, int32_t n, int32_t n_batch);
+bool      on_abort(void * flag); // an std::atomic<bool>
+int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
+
+} // namespace hearth

@@ -9,6 +9,7 @@
 #include "json.h"
 
 #include "llama-ext.h"
+#include "llama-model.h"
 
 #include <stdexcept>
 
@@ -197,6 +198,9 @@ char * hearth_model_info(hearth_model * m, char ** err) {
         j["recurrent"]     = llama_model_is_recurrent(m->model);
         j["hybrid"]        = llama_model_is_hybrid(m->model);
         j["window"]        = (int64_t) llama_model_n_swa(m->model);
+        // what does not look backwards alone cannot continue a text
+        j["embeds_only"]   = !llama_model_is_diffusion(m->model) &&
+                             (!m->model->hparams.causal_attn || (llama_model_has_encoder(m->model) && !llama_model_has_decoder(m->model)));
         j["has_decoder"]   = llama_model_has_decoder(m->model);
         j["has_encoder"]   = llama_model_has_encoder(m->model);
         auto devices = common_json::array();

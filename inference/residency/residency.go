@@ -272,3 +272,8 @@ type lease struct {
 }
 
 func (l *lease) Release() { l.release() }
+
+// Embed makes vectors, where the model does.
+func (l *lease) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
+	return inference.Embed(ctx, l.Model, r)
+}

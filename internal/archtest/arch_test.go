@@ -70,6 +70,7 @@ var allowed = map[string][]string{
 	"hearth/inference/engine":            {"hearth/inference"},
 	"hearth/inference/engine/enginetest": {"hearth/inference", "hearth/inference/engine"},
 	"hearth/inference/chat":              {"hearth/inference", "hearth/inference/engine"},
+	"hearth/inference/embed":             {"hearth/inference"},
 	"hearth/inference/residency":         {"hearth/inference"},
 	"hearth/inference/api/openai":        {"hearth/inference"},
 	"hearth/mcpserver":                   {"hearth/inference"},

@@ -31,6 +31,10 @@ type Metrics struct {
 	httpRequests                  *prometheus.CounterVec
 	httpDuration                  *prometheus.HistogramVec
 	reloadOK, reloadTime          prometheus.Gauge
+
+	embedRequests, embedInputs, embedTokens *prometheus.CounterVec
+	embedQueued                             *prometheus.GaugeVec
+	embedBatch, embedDuration               *prometheus.HistogramVec
 }
 
 // NewMetrics registers all metrics; version labels hearth_build_info.
@@ -67,6 +71,12 @@ func NewMetrics(version string) *Metrics {
 	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
 	m.step = histogram("step_duration_seconds", "One step of the engine: decode and sampling.", seconds, "model")
 	m.batch = histogram("step_batch_tokens", "Tokens in one step, by kind: decode or prefill.", rows, "model", "kind")
+	m.embedRequests = counter("embed_requests_total", "Requests for embeddings that reached the model, by outcome: ok or the code of the error.", "model", "outcome")
+	m.embedInputs = counter("embed_inputs_total", "Inputs of which the vectors were computed.", "model")
+	m.embedTokens = counter("embed_tokens_total", "Tokens of these inputs.", "model")
+	m.embedQueued = gauge("embed_inputs_queued", "Inputs that wait to be embedded.", "model")
+	m.embedBatch = histogram("embed_batch_tokens", "Tokens that were embedded at once.", rows, "model")
+	m.embedDuration = histogram("embed_duration_seconds", "Requests for embeddings, from submission to the end.", seconds, "model")
 	m.httpRequests = counter("http_requests_total", "HTTP requests, by route and status code.", "method", "route", "code")
 	m.httpDuration = histogram("http_request_duration_seconds", "HTTP requests from the first byte in to the last byte out.", seconds, "method", "route")
 	m.reloadOK = gauge("config_last_reload_successful", "1 when the last reload of the configuration was taken, 0 when it was refused.").WithLabelValues()

@@ -7,6 +7,8 @@
 //	source         fetch and unpack the llama.cpp source
 //	model          fetch the default model and print its path
 //	tool-model     fetch a model that calls tools by itself and print its path
+//	embedding-model
+//	               fetch the embedding model, make its GGUF file, print its path
 //	tools          find CMake and Ninja, or fetch them, and print their paths
 //	native         compile llama.cpp and the shim into build/out/lib
 //	yardsticks     compile llama-server and the benches into build/out/yardsticks

@@ -14,7 +14,7 @@ import (
 // pin names one file that may be fetched, and what makes it the right one.
 type pin struct {
 	Name    string  `json:"name"`
-	Set     string  `json:"set"` // which command needs it: source, model, tool-model, tools, cuda
+	Set     string  `json:"set"` // which command needs it: source, model, embedding-model, tool-model, tools, cuda
 	Package string  `json:"package"`
 	Version string  `json:"version"`
 	File    string  `json:"file"`
@@ -23,6 +23,7 @@ type pin struct {
 	Licence string  `json:"licence"`
 	Use     string  `json:"use"`
 	Member  *member `json:"member,omitempty"` // the one file inside that is used
+	Made    *made   `json:"made,omitempty"`   // the one file that is made from it
 }
 
 // member is a file inside a pinned archive that is kept by itself.
@@ -68,15 +69,21 @@ func (p pin) check() error {
 		}
 	}
 	switch p.Set {
-	case "source", "model", "tool-model", "tools", "cuda":
+	case "source", "model", "embedding-model", "tool-model", "tools", "cuda":
 	default:
-		return fmt.Errorf("set %q is none of source, model, tool-model, tools, cuda", p.Set)
+		return fmt.Errorf("set %q is none of source, model, embedding-model, tool-model, tools, cuda", p.Set)
 	}
 	if p.File != filepath.Base(p.File) || !filepath.IsLocal(p.File) {
 		return fmt.Errorf("file %q is not a plain file name", p.File)
 	}
 	if err := checkSum(p.SHA256, p.Bytes); err != nil {
 		return err
+	}
+	if p.Made != nil {
+		if p.Made.File != filepath.Base(p.Made.File) || !filepath.IsLocal(p.Made.File) {
+			return fmt.Errorf("made file %q is not a plain file name", p.Made.File)
+		}
+		return checkSum(p.Made.SHA256, p.Made.Bytes)
 	}
 	if p.Member != nil {
 		if !filepath.IsLocal(p.Member.Path) || path.Clean(p.Member.Path) != p.Member.Path {

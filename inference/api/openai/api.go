@@ -32,7 +32,7 @@ type Config struct {
 	PingInterval time.Duration
 	// MaxBodyBytes bounds a request's body; more is answered with 413.
 	MaxBodyBytes int64
-	// Refused, unless it is nil, is told of each chat and completion that never
+	// Refused, unless it is nil, is told of each request to a model that never
 	// reached a model: once, on the handler's goroutine, before the client is
 	// answered. Of all others the model has heard.
 	Refused func(context.Context, inference.Refusal)
@@ -70,6 +70,7 @@ func (a *API) Routes(r chi.Router) {
 	r.Route("/v1", func(r chi.Router) {
 		r.Post("/chat/completions", a.chatCompletions)
 		r.Post("/completions", a.completions)
+		r.Post("/embeddings", a.embeddings)
 		r.Get("/models", a.listModels)
 		r.Get("/models/*", a.getModel)
 		r.Post("/tokenize", a.tokenize)

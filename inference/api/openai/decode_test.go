@@ -261,7 +261,7 @@ func TestModelsAndTokens(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	small := `{"id":"small","object":"model","created":1700000000,"owned_by":"hearth","state":"ready","details":{"context":128,"train_context":0,"sequences":3,"description":"","architecture":"","quantization":"","parameters":0,"file_bytes":0,"vocabulary":256,"chat":true,"native_tools":false,"prefix_sharing":false}}`
+	small := `{"id":"small","object":"model","created":1700000000,"owned_by":"hearth","state":"ready","details":{"context":128,"train_context":0,"sequences":3,"description":"","architecture":"","quantization":"","parameters":0,"file_bytes":0,"vocabulary":256,"chat":true,"native_tools":false,"prefix_sharing":false,"generates":true}}`
 	slow := `{"id":"org/slow","object":"model","created":0,"owned_by":"hearth","state":"loading"}`
 	for _, c := range []struct {
 		path   string

@@ -45,7 +45,7 @@ type route interface {
 func (a *API) generate(w http.ResponseWriter, r *http.Request, g route) {
 	f, lease, err := a.open(w, r)
 	if err != nil {
-		a.refuse(w, r, g, modelOf(f), err)
+		a.refuse(w, r, g.action(), modelOf(f), err)
 		return
 	}
 	defer lease.Release()
@@ -54,7 +54,7 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, g route) {
 	send := readStreaming(f)
 	g.read(f, o)
 	if err := f.err(); err != nil {
-		a.refuse(w, r, g, info.ID, err)
+		a.refuse(w, r, g.action(), info.ID, err)
 		return
 	}
 	a.ignored(r, f)
@@ -78,9 +78,9 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, g route) {
 }
 
 // refuse answers err to a request that has not reached a model, and tells of it.
-func (a *API) refuse(w http.ResponseWriter, r *http.Request, g route, model string, err error) {
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, action, model string, err error) {
 	if a.cfg.Refused != nil {
-		a.cfg.Refused(r.Context(), inference.Refusal{Action: g.action(), Model: model, RequestID: requestID(r), Code: statusOf(err).Code})
+		a.cfg.Refused(r.Context(), inference.Refusal{Action: action, Model: model, RequestID: requestID(r), Code: statusOf(err).Code})
 	}
 	a.fail(w, r, err)
 }

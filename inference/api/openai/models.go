@@ -35,6 +35,15 @@ type modelDetails struct {
 	// for the reason in WhyNotShared.
 	PrefixSharing bool   `json:"prefix_sharing"`
 	WhyNotShared  string `json:"not_shared_because,omitempty"`
+	Generates     bool   `json:"generates"` // it makes text
+	// Embedding is missing where the model makes no vectors.
+	Embedding *embeddingDetails `json:"embedding,omitempty"`
+}
+
+type embeddingDetails struct {
+	Dimensions int               `json:"dimensions"`
+	MaxTokens  int               `json:"max_tokens"` // of one input
+	Pooling    inference.Pooling `json:"pooling"`
 }
 
 func wireModel(s *inference.ModelStatus) model {
@@ -47,7 +56,10 @@ func wireModel(s *inference.ModelStatus) model {
 	m.Details = &modelDetails{
 		Context: i.Context, TrainContext: i.TrainContext, Sequences: i.Sequences, Description: i.Description, Architecture: i.Architecture,
 		Quantization: i.Quantization, Parameters: i.Params, FileBytes: i.FileBytes, Vocabulary: i.Vocabulary,
-		Chat: i.ChatTemplate, NativeTools: i.TemplateTools,
+		Chat: i.ChatTemplate, NativeTools: i.TemplateTools, Generates: !i.EmbeddingOnly,
+	}
+	if e := i.Embedding; e.Pooling != "" {
+		m.Details.Embedding = &embeddingDetails{Dimensions: e.Width, MaxTokens: e.MaxTokens, Pooling: e.Pooling}
 	}
 	m.Details.PrefixSharing, m.Details.WhyNotShared = i.PrefixSharing, i.WhyNotShared
 	return m
