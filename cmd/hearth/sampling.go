@@ -9,9 +9,11 @@ import (
 // samplingFlags say how an answer is drawn and how long it may be.
 type samplingFlags struct {
 	temperature, topP, minP, repeat float32
-	topK, maxTokens                 int
+	typical, sigma, dry, xtc        float32
+	dynatemp                        float32
+	topK, maxTokens, mirostat       int
 	seed                            uint32
-	stop                            []string
+	stop, ban                       []string
 }
 
 func addSamplingFlags(cmd *cobra.Command) *samplingFlags {
@@ -23,6 +25,13 @@ func addSamplingFlags(cmd *cobra.Command) *samplingFlags {
 	flags.Float32Var(&f.minP, "min-p", d.MinP, "keep tokens of at least this share of the likeliest; 0: off")
 	flags.IntVar(&f.topK, "top-k", d.TopK, "keep this many tokens; 0: off")
 	flags.Float32Var(&f.repeat, "repeat-penalty", d.RepeatPenalty, "make tokens of late less likely; 1: off")
+	flags.Float32Var(&f.typical, "typical-p", d.TypicalP, "keep the tokens of the most expected surprise, of this probability; 1: off")
+	flags.Float32Var(&f.sigma, "top-n-sigma", d.TopNSigma, "keep tokens within so many standard deviations of the likeliest; 0: off")
+	flags.Float32Var(&f.dry, "dry-multiplier", d.DryMultiplier, "make tokens that extend a repetition less likely; 0: off")
+	flags.Float32Var(&f.xtc, "xtc-probability", d.XTCProbability, "how often the likeliest tokens are left out; 0: off")
+	flags.IntVar(&f.mirostat, "mirostat", d.Mirostat, "steer the surprise of the tokens, by version 1 or 2; 0: off")
+	flags.Float32Var(&f.dynatemp, "dynatemp-range", d.DynatempRange, "let the temperature move by so much; 0: off")
+	flags.StringArrayVar(&f.ban, "ban", nil, "never write this text (repeatable)")
 	flags.IntVar(&f.maxTokens, "max-tokens", 0, "most tokens of an answer; 0: as many as the context holds")
 	flags.Uint32Var(&f.seed, "seed", 0, "the same seed draws the same tokens (default: a new one each time)")
 	flags.StringArrayVar(&f.stop, "stop", nil, "end the answer before this text (repeatable)")
@@ -49,6 +58,25 @@ func (f *samplingFlags) options(cmd *cobra.Command, m inference.Generator) infer
 	if given("repeat-penalty") {
 		s.RepeatPenalty = f.repeat
 	}
+	if given("typical-p") {
+		s.TypicalP = f.typical
+	}
+	if given("top-n-sigma") {
+		s.TopNSigma = f.sigma
+	}
+	if given("dry-multiplier") {
+		s.DryMultiplier = f.dry
+	}
+	if given("xtc-probability") {
+		s.XTCProbability = f.xtc
+	}
+	if given("mirostat") {
+		s.Mirostat = f.mirostat
+	}
+	if given("dynatemp-range") {
+		s.DynatempRange = f.dynatemp
+	}
+	s.Banned = f.ban
 	if given("seed") {
 		s.Seed = &f.seed
 	}
