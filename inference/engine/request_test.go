@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,5 +161,30 @@ func TestSeedIsFreshWhenNoneIsGiven(t *testing.T) {
 	}
 	if seeds[0] == seeds[1] && seeds[1] == seeds[2] && seeds[2] == seeds[3] {
 		t.Errorf("seeds %v", seeds)
+	}
+}
+
+func TestSamplersKnowThePromptsEnd(t *testing.T) {
+	var got []int32
+	e, _ := start(t, enginetest.Options{OnSampler: func(s *inference.SamplerSpec) error {
+		got = append([]int32{}, s.History...)
+		return nil
+	}}, Config{})
+	for _, c := range []struct {
+		name   string
+		change func(*inference.Sampling)
+		last   int // tokens of the prompt's end
+	}{
+		{"nothing looks back", func(s *inference.Sampling) { s.RepeatLastN, s.DryLastN = 3, 3 }, 0},
+		{"a penalty", func(s *inference.Sampling) { s.RepeatPenalty, s.RepeatLastN = 1.5, 3 }, 3},
+		{"DRY, further than the prompt", func(s *inference.Sampling) { s.DryMultiplier, s.DryBase, s.DryLastN = 1, 2, 1000 }, 8},
+	} {
+		r := ask("abcdefgh", 1)
+		r.Sampling.RepeatPenalty = 1
+		c.change(&r.Sampling)
+		read(t, submit(t, e, r))
+		if want := r.Prompt[len(r.Prompt)-c.last:]; len(r.Prompt) != 8 || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", c.name, got, want)
+		}
 	}
 }
