@@ -11,6 +11,9 @@ TOOL := go tool -modfile=third_party/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # How long make test tries each fuzz target; make fuzz FUZZTIME=10m digs deeper.
 FUZZTIME ?= 3s
+# How many requests and files make test-hostile and make test-mutations try.
+HOSTILE ?= 50000
+MUTATIONS ?= 5000
 # More arguments for hearth serve (make run) and for the benchmarks (make bench).
 ARGS ?=
 
@@ -48,6 +51,14 @@ test-gpu: build cuda ## smoke tests, on a host with an NVIDIA GPU
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@build/fuzz.sh $(FUZZTIME)
+
+.PHONY: test-hostile
+test-hostile: build ## 50,000 generated hostile requests against a running server (HOSTILE=1000 for fewer)
+	@HEARTH_HOSTILE=$(HOSTILE) go test -count=1 -timeout 3h -v -run '^TestHostileRequests$$' ./tests
+
+.PHONY: test-mutations
+test-mutations: build ## 5,000 mutated model files through the trial load (MUTATIONS=100 for fewer)
+	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutatedModels$$' ./cmd/hearth
 
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt

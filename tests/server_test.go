@@ -74,7 +74,13 @@ const oneThread = "1"
 // startHearth serves the default model with more flags and waits until it answers.
 func startHearth(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := start(t, hearthBinary(t), append([]string{"serve", "--model", testkit.Model(t), "--listen", "127.0.0.1:0", "--threads", oneThread}, args...)...)
+	return startServing(t, append([]string{"--model", testkit.Model(t)}, args...)...)
+}
+
+// startServing serves what the flags say and waits until it answers.
+func startServing(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := start(t, hearthBinary(t), append([]string{"serve", "--listen", "127.0.0.1:0", "--threads", oneThread}, args...)...)
 	t.Cleanup(func() { p.stop() })
 	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	p.eventually("it prints its address", func() bool {
