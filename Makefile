@@ -22,24 +22,24 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: prerequisites native model embedding-model hearth ## compile all into build/out, fetching what is missing (the default)
+build: prerequisites native model hearth ## compile all into build/out, fetching what is missing (the default)
 
 .PHONY: run
 run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks venv lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model venv lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
-test-go: ## the Go tests, with the race detector (after make build yardsticks)
+test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model)
 	@mkdir -p build/out/test
 	@echo "== go test -race"
 	@go test -race -timeout 25m -json ./... | go run ./internal/testreport -skipped build/out/test/skipped-go
 
 .PHONY: test-python
-test-python: ## the tests with the official Python clients (after make build yardsticks)
+test-python: ## the tests with the official Python clients (after make build yardsticks embedding-model)
 	@mkdir -p build/out/test
 	@echo "== pytest"
 	@"$$($(FETCH) venv)" -m pytest -rs tests | tee build/out/test/pytest.log

@@ -13,11 +13,25 @@ func TestHalfFloat(t *testing.T) {
 		x    float32
 		want uint16
 	}{
-		{0, 0}, {float32(math.Copysign(0, -1)), 0x8000}, {1, 0x3c00}, {-2, 0xc000}, {0.5, 0x3800},
-		{65504, 0x7bff}, {65519, 0x7bff}, {65520, 0x7c00}, {-1e9, 0xfc00},
-		{0x1p-14, 0x0400}, {0x1p-24, 0x0001}, {0x1p-25, 0x0000}, {0x1.8p-25, 0x0001}, {0x1.ffcp-15, 0x0400},
-		{1 + 0x1p-11, 0x3c00}, {1 + 0x3p-11, 0x3c02}, {0x1.fffp0, 0x4000}, // to the even one, and with a carry
-		{float32(math.Inf(1)), 0x7c00}, {float32(math.NaN()), 0x7e00},
+		{0, 0},
+		{float32(math.Copysign(0, -1)), 0x8000},
+		{1, 0x3c00},
+		{-2, 0xc000},
+		{0.5, 0x3800},
+		{65504, 0x7bff},
+		{65519, 0x7bff},
+		{65520, 0x7c00},
+		{-1e9, 0xfc00},
+		{0x1p-14, 0x0400},
+		{0x1p-24, 0x0001},
+		{0x1p-25, 0x0000},
+		{0x1.8p-25, 0x0001},
+		{0x1.ffcp-15, 0x0400},
+		{1 + 0x1p-11, 0x3c00},
+		{1 + 0x3p-11, 0x3c02},
+		{0x1.fffp0, 0x4000}, // to the even one, and with a carry
+		{float32(math.Inf(1)), 0x7c00},
+		{float32(math.NaN()), 0x7e00},
 	} {
 		if got := halfFloat(c.x); got != c.want {
 			t.Errorf("%g becomes %#04x, want %#04x", c.x, got, c.want)
