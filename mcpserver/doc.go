@@ -1,5 +1,5 @@
 // Package mcpserver is the Model Context Protocol endpoint: it offers the local
-// models to MCP clients as tools (chat, count_tokens, generate, list_models) and
+// models to MCP clients as tools (chat, count_tokens, embed, generate, list_models) and
 // as resources (models://, models://{id}), over streamable HTTP and over stdio.
 //
 // mcp-go speaks the protocol: versions, methods, the forms of messages, in the

@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type fakeModels struct {
 	mu        sync.Mutex
 	chats     []*inference.ChatRequest
 	completes []*inference.CompletionRequest
+	embeds    []*inference.EmbedRequest
 	ended     []error // why Next gave up, one for each stream that did not reach io.EOF
 
 	leases  atomic.Int64 // not yet released
@@ -41,6 +43,13 @@ func ready(id string) inference.ModelStatus {
 		Params: 135e6, FileBytes: 90e6, Context: 2048, TrainContext: 8192, Vocabulary: 49152, ChatTemplate: true,
 		Defaults: inference.DefaultSampling(),
 	}}
+}
+
+// embedder is a model that makes vectors of two numbers.
+func embedder(id string) inference.ModelStatus {
+	s := ready(id)
+	s.Info.Embedding = inference.EmbeddingInfo{Width: 2, MaxTokens: 8, Pooling: inference.PoolingMean}
+	return s
 }
 
 // saying answers every request with these pieces of text.
@@ -117,6 +126,29 @@ func (f *fakeModels) stream(prompt string) (inference.Stream, error) {
 	}
 	f.open.Add(1)
 	return s, nil
+}
+
+// Embed makes vectors of each text's length in bytes and the number of texts.
+func (l *fakeLease) Embed(_ context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
+	l.models.mu.Lock()
+	l.models.embeds = append(l.models.embeds, r)
+	l.models.mu.Unlock()
+	if l.info.Embedding.Width == 0 {
+		return nil, inference.NoEmbeddings(l.info.ID)
+	}
+	out := &inference.Embeddings{}
+	for i, in := range r.Inputs {
+		if len(in.Text) > l.info.Embedding.MaxTokens {
+			return nil, &inference.InputOverflowError{Field: fmt.Sprintf("input[%d]", i), Tokens: len(in.Text), Limit: l.info.Embedding.MaxTokens}
+		}
+		v := []float32{float32(len(in.Text)), float32(len(r.Inputs))}
+		if r.Dimensions > 0 {
+			v = v[:r.Dimensions]
+		}
+		out.Vectors = append(out.Vectors, v)
+		out.Tokens += len(in.Text)
+	}
+	return out, nil
 }
 
 func (l *fakeLease) Tokenize(text string, _ inference.TokenizeOptions) ([]int32, error) {

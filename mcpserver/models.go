@@ -35,6 +35,7 @@ type model struct {
 	ChatTemplate  bool    `json:"chat_template"`
 	TemplateTools bool    `json:"template_tools"`
 	GPULayers     int     `json:"gpu_layers"`
+	Embeds        int     `json:"embeds,omitempty"`
 }
 
 func modelSchema() string {
@@ -55,6 +56,7 @@ func modelSchema() string {
 		member("chat_template", "boolean", "Whether its file says how a conversation is written.", ""),
 		member("template_tools", "boolean", "Whether that has a place for tools.", ""),
 		member("gpu_layers", "integer", "Layers that are computed on GPUs.", count),
+		member("embeds", "integer", "Numbers in a vector that embed gets from it; missing if it makes none.", `"minimum":1`),
 	)
 }
 
@@ -64,7 +66,7 @@ func describe(status inference.ModelStatus) model {
 		ID: i.ID, State: string(status.State), Progress: status.Progress,
 		Description: i.Description, Architecture: i.Architecture, Quantization: i.Quantization,
 		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
-		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers,
+		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width,
 	}
 	if status.State == inference.ModelReady {
 		m.Progress = 1

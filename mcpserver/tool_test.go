@@ -67,7 +67,7 @@ func TestToolSchemas(t *testing.T) {
 			pretty.WriteByte('\n')
 			golden(t, tool.Name+".json", pretty.Bytes())
 		}
-		if got := strings.Join(names, " "); got != "chat count_tokens generate list_models" {
+		if got := strings.Join(names, " "); got != "chat count_tokens embed generate list_models" {
 			t.Errorf("tools %s", got)
 		}
 	})
@@ -122,7 +122,7 @@ func TestChat(t *testing.T) {
 func TestOtherTools(t *testing.T) {
 	f := saying("on", " and on")
 	f.list = append(f.list, inference.ModelStatus{State: inference.ModelLoading, Progress: 0.5, Info: inference.ModelInfo{ID: "late"}},
-		inference.ModelStatus{State: inference.ModelFailed, Err: errors.New("open /secret/x.gguf"), Info: inference.ModelInfo{ID: "broken"}})
+		inference.ModelStatus{State: inference.ModelFailed, Err: errors.New("open /secret/x.gguf"), Info: inference.ModelInfo{ID: "broken"}}, embedder("vec"))
 	p := connect(t, serve(t, newServer(t, f)), legacy)
 	call := func(name, arguments string) toolResult {
 		t.Helper()
@@ -140,10 +140,23 @@ func TestOtherTools(t *testing.T) {
 			t.Errorf("count_tokens %s: %+v", arguments, got)
 		}
 	}
+	for _, c := range []struct {
+		arguments, want string
+	}{
+		{`{"input":["a bc","d"]}`, `{"model":"vec","vectors":[[4,2],[1,2]],"tokens":5}`},
+		{`{"input":["abc"],"model":"vec","dimensions":1,"truncate":true}`, `{"model":"vec","vectors":[[3]],"tokens":3}`},
+	} {
+		if got := call("embed", `,"arguments":`+c.arguments); got.IsError || got.Content[0].Text != c.want {
+			t.Errorf("embed %s: %+v", c.arguments, got)
+		}
+	}
+	if e := f.embeds[1]; e.Dimensions != 1 || !e.Truncate || e.RequestID == "" || e.Caller != inference.DefaultCaller {
+		t.Errorf("%+v", e)
+	}
 	for _, arguments := range []string{``, `,"arguments":{}`, `,"arguments":null`} {
 		got := call("list_models", arguments)
 		m := got.StructuredContent.Models
-		if len(m) != 4 || m[0].ID != "tiny" || m[0].Progress != 1 || m[2].State != "loading" || m[2].Progress != 0.5 || m[3].Error == "" || strings.Contains(got.Content[0].Text, "secret") {
+		if len(m) != 5 || m[4].Embeds != 2 || m[0].ID != "tiny" || m[0].Progress != 1 || m[2].State != "loading" || m[2].Progress != 0.5 || m[3].Error == "" || strings.Contains(got.Content[0].Text, "secret") {
 			t.Errorf("list_models: %+v", got)
 		}
 	}
@@ -200,6 +213,9 @@ func TestToolErrors(t *testing.T) {
 		{"count_tokens", `{}`, "text: give either text or messages"},
 		{"count_tokens", `{"text":"a","messages":[{"role":"user","content":"b"}]}`, "text: give either text or messages"},
 		{"list_models", `{"all":true}`, "all: is not an argument"},
+		{"embed", `{"input":["a"]}`, "makes no embeddings"},
+		{"embed", `{"input":"a"}`, "input: must be of type array, got string"},
+		{"embed", `{"input":["a"],"dimensions":0}`, "dimensions: must be at least 1"},
 	} {
 		_, r := p.call("1", "tools/call", fmt.Sprintf(`"name":%q,"arguments":%s`, c.tool, c.arguments), "")
 		got := r.tool(t)

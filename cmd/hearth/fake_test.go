@@ -17,6 +17,8 @@ type fakeModel struct {
 	mu         sync.Mutex
 	chat       *inference.ChatRequest
 	completion *inference.CompletionRequest
+	embed      *inference.EmbedRequest
+	vectors    *inference.Embeddings // nil: it makes none
 	events     []inference.Event
 	err        error // instead of an answer
 	end        error // after the events; nil: io.EOF
@@ -28,7 +30,18 @@ func (m *fakeModel) Info() inference.ModelInfo {
 	return inference.ModelInfo{
 		ID: "fake", Sequences: 4, Context: 100, TrainContext: 200, Vocabulary: 1000, Params: 135e6, Quantization: "Q4_1",
 		ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1e9, 0),
+		Embedding: inference.EmbeddingInfo{Width: 3, MaxTokens: 9, Pooling: inference.PoolingCLS},
 	}
+}
+
+func (m *fakeModel) Embed(_ context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.embed = r
+	if m.vectors == nil {
+		return nil, inference.NoEmbeddings("fake")
+	}
+	return m.vectors, nil
 }
 
 func (m *fakeModel) Chat(_ context.Context, r *inference.ChatRequest) (inference.Stream, error) {

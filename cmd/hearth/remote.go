@@ -188,6 +188,9 @@ type wireModel struct {
 
 		PrefixSharing bool   `json:"prefix_sharing"`
 		WhyNotShared  string `json:"not_shared_because"`
+
+		Generates *bool          `json:"generates"`
+		Embedding *wireEmbedding `json:"embedding"`
 	} `json:"details"`
 }
 
@@ -199,6 +202,10 @@ func (m *wireModel) status() inference.ModelStatus {
 		s.Info.Params, s.Info.FileBytes, s.Info.Vocabulary = d.Parameters, d.FileBytes, d.Vocabulary
 		s.Info.ChatTemplate, s.Info.TemplateTools = d.Chat, d.NativeTools
 		s.Info.PrefixSharing, s.Info.WhyNotShared = d.PrefixSharing, d.WhyNotShared
+		s.Info.EmbeddingOnly = d.Generates != nil && !*d.Generates
+		if e := d.Embedding; e != nil {
+			s.Info.Embedding = inference.EmbeddingInfo{Width: e.Dimensions, MaxTokens: e.MaxTokens, Pooling: e.Pooling}
+		}
 		s.Info.LoadedAt = time.Unix(m.Created, 0)
 	}
 	return s

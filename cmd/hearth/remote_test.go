@@ -378,3 +378,31 @@ func TestRemoteAddresses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRemoteEmbed: what a model is asked for, and its vectors, cross the API
+// unchanged.
+func TestRemoteEmbed(t *testing.T) {
+	m := &fakeModel{}
+	l := lease(t, serveFake(t, m))
+	defer l.Release()
+	if got, want := l.Info().Embedding, m.Info().Embedding; got != want {
+		t.Errorf("the model embeds %+v, want %+v", got, want)
+	}
+	want := &inference.Embeddings{Vectors: [][]float32{{1, -0.25, 3e-30}, {0.1, 0, 7}}, Tokens: 5}
+	m.vectors = want
+	req := &inference.EmbedRequest{Inputs: []inference.EmbedInput{{Text: "a"}, {Tokens: []int32{4, 5}}}, Dimensions: 3, Truncate: true}
+	got, err := inference.Embed(t.Context(), l, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(req, m.embed, cmpopts.IgnoreFields(inference.EmbedRequest{}, "Caller", "RequestID")); diff != "" {
+		t.Error(diff)
+	}
+	m.vectors = nil
+	if _, err := inference.Embed(t.Context(), l, req); !errors.Is(err, inference.ErrUnsupported) {
+		t.Errorf("a model without vectors: %v", err)
+	}
+}

@@ -32,6 +32,8 @@ const (
 type sourceFlags struct {
 	*loadFlags
 	url string
+	// embeds: a model that is loaded here is to make vectors.
+	embeds bool
 }
 
 func addSourceFlags(cmd *cobra.Command) *sourceFlags {
@@ -138,6 +140,9 @@ func (f *sourceFlags) find(ctx context.Context, cmd *cobra.Command) (server *rem
 		return nil, cfg, here, err
 	}
 	here.Models = here.Models[:1]
+	if f.embeds {
+		here.Models[0].Embeddings = &f.embeds
+	}
 	return nil, cfg, here, nil
 }
 

@@ -19,7 +19,11 @@ const (
 )
 
 // urls are the routes that a line may name.
-var urls = []string{"/v1/chat/completions", "/v1/completions"}
+var urls = []string{"/v1/chat/completions", "/v1/completions", embeddings}
+
+// embeddings is the route that knows no tiers: its requests do not wait behind
+// text, so there is nothing to make way for.
+const embeddings = "/v1/embeddings"
 
 // URLs returns the routes that a line may name.
 func URLs() []string { return slices.Clone(urls) }
@@ -175,7 +179,7 @@ func (r *Request) payload(model string) ([]byte, error) {
 		b.Write(value)
 		return nil
 	}
-	addTier, addModel := !has("service_tier"), model != "" && !has("model")
+	addTier, addModel := r.URL != embeddings && !has("service_tier"), model != "" && !has("model")
 	for _, m := range members {
 		if (m.key == "service_tier" && addTier) || (m.key == "model" && addModel) {
 			continue // a null, which must not stand beside the value

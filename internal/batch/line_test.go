@@ -42,6 +42,7 @@ func TestPayload(t *testing.T) {
 		{"", `{"model":"x", "prompt":"a\"}"}`, "m", `{"model":"x","prompt":"a\"}","service_tier":"flex"}`},
 		{"", `{"model":null,"service_tier":null}`, "m", `{"model":"m","service_tier":"flex"}`},
 		{"", `{"service_tier":"default"}`, "", `{"service_tier":"default"}`},
+		{"/v1/embeddings", `{"input":"x"}`, "m", `{"input":"x","model":"m"}`},
 	} {
 		got, err := (&Request{URL: c.url, Body: json.RawMessage(c.body)}).payload(c.model)
 		if err != nil || string(got) != c.want {
