@@ -86,7 +86,7 @@ func TestChatThroughAServer(t *testing.T) {
 	want := &inference.ChatRequest{
 		Options: inference.Options{
 			Caller: inference.DefaultCaller, Priority: inference.PriorityLow, N: 1, MaxTokens: 50, Stop: []string{"\n\n"},
-			Sampling: inference.Sampling{Temperature: 0.5, TopK: 3, TopP: 0.5, MinP: 0.25, RepeatPenalty: 1.5, RepeatLastN: 32, PresencePenalty: 0.5, FrequencyPenalty: -0.5, LogitBias: map[int32]float32{5: -100}, Seed: &seed},
+			Sampling: inference.Sampling{Temperature: 0.5, TopK: 3, TopP: 0.5, MinP: 0.25, RepeatPenalty: 1.5, RepeatLastN: 32, PresencePenalty: 0.5, FrequencyPenalty: -0.5, DryBase: 1.25, LogitBias: map[int32]float32{5: -100}, Seed: &seed},
 			Format:   inference.Format{Kind: inference.FormatJSONSchema, Schema: raw(`{"type":"object"}`)},
 		},
 		Messages: []inference.Message{

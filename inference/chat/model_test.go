@@ -289,7 +289,7 @@ func TestChatRefuses(t *testing.T) {
 		"broken arguments": {func(r *inference.ChatRequest) {
 			r.Messages[0] = inference.Message{Role: inference.RoleAssistant, ToolCalls: []inference.ToolCall{{Name: "a", Arguments: "{"}}}
 		}, "messages[0].tool_calls[0].function.arguments", "JSON"},
-		"template":     {func(r *inference.ChatRequest) { r.Messages[0].Content = "reject me" }, "messages", "roles must alternate"},
+		"template":     {func(r *inference.ChatRequest) { r.Messages[0].Content = "reject me" }, "messages[0]", "roles must alternate"},
 		"n":            {func(r *inference.ChatRequest) { r.N = 17 }, "n", "16"},
 		"stop":         {func(r *inference.ChatRequest) { r.Stop = []string{""} }, "stop[0]", "512"},
 		"top_logprobs": {func(r *inference.ChatRequest) { r.TopLogprobs = 2 }, "top_logprobs", "logprobs"},

@@ -32,8 +32,9 @@ func (m *Model) prepare(r *inference.ChatRequest) (*prepared, error) {
 // last one of a beginning that the template refuses, while it renders what is
 // before.
 func (m *Model) locate(r *inference.ChatRequest, err error) error {
+	var by *templateError
 	var inv *inference.InvalidError
-	if !errors.As(err, &inv) || inv.Field != "messages" || len(r.Messages) == 0 {
+	if !errors.As(err, &by) || !errors.As(err, &inv) || inv.Field != "messages" || len(r.Messages) == 0 {
 		return err
 	}
 	good, bad := 0, len(r.Messages)

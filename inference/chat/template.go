@@ -130,10 +130,15 @@ func (m *Model) apply(in *applyInput) (*applyOutput, error) {
 	return out, nil
 }
 
+// templateError is what a template says of a conversation that it refuses.
+type templateError struct{ error }
+
+func (e *templateError) Unwrap() error { return e.error }
+
 func (m *Model) render(doc []byte) (_ *applyOutput, err error) {
 	out := &applyOutput{}
 	if out.raw, err = m.lm.Apply(doc); err != nil {
-		return nil, refused("messages", "the model's chat template refuses this conversation", err)
+		return nil, &templateError{refused("messages", "the model's chat template refuses this conversation", err)}
 	}
 	if err := json.Unmarshal(out.raw, out); err != nil {
 		return nil, fmt.Errorf("read the template's output: %w", err)
