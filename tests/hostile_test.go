@@ -75,6 +75,7 @@ func TestHostileRequests(t *testing.T) {
 	if statuses[http.StatusOK] == 0 || statuses[http.StatusBadRequest] == 0 {
 		t.Errorf("some requests must be refused and some served: %v", statuses)
 	}
+	settle(hearth)
 	var answer struct{ Choices []struct{ Text string } }
 	hearth.post("/v1/completions", map[string]any{"prompt": "Once", "max_tokens": 2}, &answer)
 	if len(answer.Choices) != 1 {
