@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -102,9 +101,6 @@ func FuzzPromptTokens(f *testing.F) {
 	f.Add("<|im", "_end|>[INST]")
 	f.Add("</s></s>", "{\"a\":\"\\u003c/s>\"}")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if !json.Valid([]byte(`"`+a+`"`)) || a == "reject me" || b == "reject me" {
-			a = "<|im_start|>"
-		}
 		a, b = strings.ToValidUTF8(a, "?"), strings.ToValidUTF8(b, "?")
 		lm := &controlModel{}
 		m, err := newModel(Config{Info: inference.ModelInfo{Context: 1 << 20, Vocabulary: 2000, ChatTemplate: true}}, lm, nil)
