@@ -9,11 +9,12 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"hearth/internal/testkit"
 )
 
 // hostileEnv is how many hostile requests are made; hostileSeedEnv repeats a run.
@@ -22,26 +23,13 @@ const (
 	hostileSeedEnv = "HEARTH_HOSTILE_SEED"
 )
 
-func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // TestHostileRequests sends generated requests that no honest client makes
 // (schemas, token ids, lengths, parameters, broken JSON) through the doors of a
 // running server. Each gets an answer with a status, none of them is a failure
 // of the engine, and the process lives and serves afterwards.
 func TestHostileRequests(t *testing.T) {
 	const together = 6
-	total, seed := fromEnv(t, hostileEnv, 400), fromEnv(t, hostileSeedEnv, rand.Uint64())
+	total, seed := testkit.Number(t, hostileEnv, 400), testkit.Number(t, hostileSeedEnv, rand.Uint64())
 	t.Logf("%s=%d %s=%d", hostileEnv, total, hostileSeedEnv, seed)
 	hearth := startHearth(t, "--context", "1024", "--log-level", "error")
 	session := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: together}, Timeout: patience}

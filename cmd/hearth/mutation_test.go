@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,19 +25,6 @@ const (
 	mutationsEnv     = "HEARTH_MUTATIONS"
 	mutationsSeedEnv = "HEARTH_MUTATIONS_SEED"
 )
-
-func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
 
 // base is a file to mutate: its beginning, and how long it is with what follows.
 type base struct {
@@ -75,7 +61,7 @@ func bases(t *testing.T) []base {
 // lives, and each refusal says what is wrong.
 func TestMutatedModels(t *testing.T) {
 	const together = 2
-	total, seed := fromEnv(t, mutationsEnv, 40), fromEnv(t, mutationsSeedEnv, rand.Uint64())
+	total, seed := testkit.Number(t, mutationsEnv, 40), testkit.Number(t, mutationsSeedEnv, rand.Uint64())
 	t.Logf("%s=%d %s=%d", mutationsEnv, total, mutationsSeedEnv, seed)
 	t.Setenv("HEARTH_LIB_DIR", nativeLibraries(t))
 	if err := initNative(zerolog.Nop(), nil); err != nil {

@@ -3,6 +3,7 @@ package testkit
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -98,4 +99,19 @@ func existing(t testing.TB, what, path string) string {
 		t.Fatalf("%s is not at %s: %s", what, path, remedy)
 	}
 	return path
+}
+
+// Number returns the number that an environment variable holds, otherwise where
+// it is not set: how many of something a long run makes, or the seed of one.
+func Number(tb testing.TB, name string, otherwise uint64) uint64 {
+	tb.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		tb.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
