@@ -29,11 +29,11 @@ run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks embedding-model venv lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model window-model venv lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
-test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model)
+test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model window-model)
 	@mkdir -p build/out/test
 	@echo "== go test -race"
 	@go test -race -timeout 25m -json ./... | go run ./internal/testreport -skipped build/out/test/skipped-go
@@ -97,8 +97,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model embedding-model yardsticks venv prerequisites
-native model embedding-model yardsticks venv prerequisites:
+.PHONY: native model embedding-model window-model yardsticks venv prerequisites
+native model embedding-model window-model yardsticks venv prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

@@ -115,7 +115,7 @@ func (h *Header) memory(architecture string) string {
 		}
 	}
 	if n, ok := h.Uint(architecture + ".attention.sliding_window"); ok && n > 0 {
-		return fmt.Sprintf("sliding window of %d tokens: prefixes are not shared where llama.cpp applies it", n)
+		return fmt.Sprintf("sliding window of %d tokens: prefixes are shared unless engine.swa_full is off", n)
 	}
 	return "attention to all tokens: prefixes are shared"
 }

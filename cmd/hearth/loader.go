@@ -177,6 +177,7 @@ func (p *Placement) context(sequences int) llama.ContextOptions {
 		Cells: p.Context, Sequences: sequences, Batch: p.Batch, MicroBatch: p.MicroBatch,
 		Threads: threads, ThreadsBatch: threads, KVType: p.KVType,
 		FlashAttention: p.FlashAttention, Unified: p.KVLayout == "unified", OffloadKQV: true,
+		WindowOnly: !p.SWAFull,
 	}
 }
 

@@ -33,15 +33,18 @@ type Placement struct {
 	// at no cost) or "split" (each sequence has its part).
 	KVLayout       string `yaml:"kv_layout"`
 	FlashAttention string `yaml:"flash_attention"`
-	Mmap           bool   `yaml:"mmap"`
-	Mlock          bool   `yaml:"mlock"`
+	// SWAFull keeps all cells also for layers that see a sliding window, which
+	// sharing prefixes needs.
+	SWAFull bool `yaml:"swa_full"`
+	Mmap    bool `yaml:"mmap"`
+	Mlock   bool `yaml:"mlock"`
 }
 
 func defaultPlacement() Placement {
 	return Placement{
 		Context: 8192, Batch: 2048, MicroBatch: 512,
 		GPULayers: llama.AutoLayers, SplitMode: "layer",
-		KVType: "f16", KVLayout: "unified", FlashAttention: "auto", Mmap: true,
+		KVType: "f16", KVLayout: "unified", FlashAttention: "auto", SWAFull: true, Mmap: true,
 	}
 }
 

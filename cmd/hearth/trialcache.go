@@ -49,7 +49,7 @@ func (c *trialCache) lookup(ctx context.Context, files []string, req *trialReque
 		return "", false, err
 	}
 	p := &req.Placement
-	key += fmt.Sprintf("%q %q %q %v %v\n", p.KVType, p.KVLayout, p.FlashAttention, p.Mmap, p.Mlock)
+	key += fmt.Sprintf("%q %q %q %v %v %v\n", p.KVType, p.KVLayout, p.FlashAttention, p.SWAFull, p.Mmap, p.Mlock)
 	if req.ChatTemplate != "" {
 		files = append(files[:len(files):len(files)], req.ChatTemplate)
 	}

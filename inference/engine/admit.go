@@ -27,7 +27,7 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 		if s.owner == c {
 			return
 		}
-		if ready := min(n, s.held); ready >= have+least {
+		if ready := min(n, s.held); ready >= have+least && l.b.SeqIntact(id, int32(ready)) {
 			over := l.replaceable(s, ready)
 			if ready > h.have || ready == h.have && over && !takeover {
 				h.source, h.have, takeover = s, ready, over

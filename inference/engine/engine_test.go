@@ -137,7 +137,7 @@ func expected(b *enginetest.Backend, r *Request, choice int) string {
 }
 
 func TestAnswersEqualReference(t *testing.T) {
-	for _, o := range []enginetest.Options{{}, {Split: true}, {NoShare: true}, {Holders: 8}, {Split: true, NoTrim: true}, {EOGEvery: 20}, {MicroBatch: 9}} {
+	for _, o := range []enginetest.Options{{}, {Split: true}, {NoShare: true}, {Holders: 8}, {Split: true, NoTrim: true}, {EOGEvery: 20}, {MicroBatch: 9}, {Window: 8}, {Window: 40, Holders: 8}, {Window: 40, Split: true}} {
 		e, b := start(t, o, Config{})
 		var streams []*Stream
 		var asked []*Request

@@ -18,10 +18,14 @@ type Decoder interface {
 type Memory interface {
 	// SeqRemove frees the cells of seq in the range that no other sequence
 	// holds. It is false where the memory cannot remove a part (see
-	// Traits.TrimTail); removing a whole sequence never fails.
+	// Traits.TrimTail and SeqIntact); removing a whole sequence never fails.
 	SeqRemove(seq, p0, p1 int32) bool
 	// SeqCopy lets dst hold the cells of src in the range.
 	SeqCopy(src, dst, p0, p1 int32)
+	// SeqIntact reports whether seq holds all that going on at position n, of
+	// those that it holds, needs. A memory with a sliding window may have given
+	// up what the end of seq no longer sees, and n lie before that.
+	SeqIntact(seq, n int32) bool
 	// SeqPosMax returns the last position that seq holds, -1 if it is empty.
 	SeqPosMax(seq int32) int32
 }

@@ -29,6 +29,7 @@ func drawOptions(t *rapid.T) enginetest.Options {
 	}
 	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
 	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
+	o.Window = rapid.SampledFrom([]int{0, 0, 5, 20, 60}).Draw(t, "window")
 	return o
 }
 

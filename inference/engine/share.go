@@ -12,7 +12,9 @@ func (l *loop) copyPrefix(src, dst *sequence, n int) {
 	if dst.held > 0 {
 		l.cut(dst, 0)
 	}
-	if l.t.Unified {
+	if !l.b.SeqIntact(src.id, int32(n)) {
+		n = 0 // what is left of src is of no use: dst computes by itself
+	} else if l.t.Unified {
 		l.b.SeqCopy(src.id, dst.id, 0, int32(n))
 	} else {
 		l.b.SeqCopy(src.id, dst.id, 0, -1)
@@ -24,6 +26,9 @@ func (l *loop) copyPrefix(src, dst *sequence, n int) {
 	l.cells.share(&dst.chain, &src.chain, n)
 	l.change(dst, n, dst.promised, dst.end)
 	src.used = l.decoded
+	if n == 0 {
+		return
+	}
 	if src.owner == nil || src.owner.req != dst.owner.req {
 		src.noteShared(n) // another request began alike; a further choice tells nothing
 	}

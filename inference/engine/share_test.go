@@ -209,6 +209,27 @@ func TestNoSharingWhereItIsNotExact(t *testing.T) {
 	}
 }
 
+// A prefix whose window was given up is not shared, one that ends where its
+// sequence does is.
+func TestWindowIsSharedWhereItIsIntact(t *testing.T) {
+	for name, o := range layouts {
+		t.Run(name, func(t *testing.T) {
+			o.Window = 40
+			e, b := start(t, o, Config{})
+			first := ask(system+strings.Repeat("and more of it ", 6), 5)
+			a := read(t, submit(t, e, first))
+			fork := ask(system+"something else", 5) // its fork lies before the window of the first
+			if got := read(t, submit(t, e, fork)); got.usage.CachedTokens != 0 || got.text[0] != expected(b, fork, 0) {
+				t.Errorf("a fork: %d tokens cached, %q", got.usage.CachedTokens, got.text[0])
+			}
+			on := ask(string(b.Text(first.Prompt))+a.text[0]+" and on", 5)
+			if got := read(t, submit(t, e, on)); got.usage.CachedTokens < len(first.Prompt) || got.text[0] != expected(b, on, 0) {
+				t.Errorf("a conversation that goes on: %d of %d tokens cached, %q", got.usage.CachedTokens, len(first.Prompt), got.text[0])
+			}
+		})
+	}
+}
+
 func TestChoicesShareOnePrefill(t *testing.T) {
 	for name, o := range layouts {
 		t.Run(name, func(t *testing.T) {

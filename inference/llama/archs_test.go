@@ -239,7 +239,7 @@ func TestEveryArchitecture(t *testing.T) {
 		})
 	}
 	// fewer would mean that a probe fails where it did not, or tries nothing
-	if count["shared=true"] < 160 || count["shared=false"] < 70 || count["refused"] < 4 || count["refused"] > 6 {
+	if count["shared=true"] < 190 || count["shared=false"] < 40 || count["refused"] < 4 || count["refused"] > 6 {
 		t.Errorf("of the contexts, by kind: %v", count)
 	}
 }

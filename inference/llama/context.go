@@ -33,6 +33,9 @@ type ContextOptions struct {
 	FlashAttention string
 	Unified        bool // all sequences share one pool of cells
 	OffloadKQV     bool // cells and attention on the GPU, for the layers there
+	// WindowOnly: layers with a sliding window keep no more than it. That takes
+	// less memory, and no prefixes are shared.
+	WindowOnly bool
 }
 
 const (
@@ -102,6 +105,8 @@ type Context struct {
 	m      *Model
 	h      *C.hearth_context
 	traits inference.Traits
+	// windowOnly is ContextOptions.WindowOnly.
+	windowOnly bool
 
 	done   *os.File // an eventfd: the compute thread has finished a batch
 	signal [8]byte  // what is read from it
@@ -136,9 +141,9 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		batch: C.uint32_t(o.Batch), ubatch: C.uint32_t(o.MicroBatch),
 		threads: C.int32_t(o.Threads), threads_batch: C.int32_t(o.ThreadsBatch),
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
-		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), done: C.int32_t(done),
+		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), window_only: flag(o.WindowOnly), done: C.int32_t(done),
 	}
-	c := &Context{m: m, done: os.NewFile(uintptr(done), "eventfd")}
+	c := &Context{m: m, done: os.NewFile(uintptr(done), "eventfd"), windowOnly: o.WindowOnly}
 	err = m.use(func(h *C.hearth_model) error {
 		var t C.hearth_traits
 		var cerr *C.char
@@ -285,9 +290,21 @@ func (c *Context) held(seq int32) bool {
 }
 
 // SeqRemove frees the cells of seq in [p0, p1) that no other sequence holds. It is
-// false where the memory cannot remove a part, and for an id that does not exist.
+// false where the memory cannot remove a part, or has no longer what going on at
+// p0 would need, and for an id that does not exist.
 func (c *Context) SeqRemove(seq, p0, p1 int32) bool {
-	return c.held(seq) && C.hearth_seq_rm(c.h, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1)) != 0
+	return c.held(seq) && (p0 <= 0 || c.SeqIntact(seq, p0)) && C.hearth_seq_rm(c.h, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1)) != 0
+}
+
+// SeqIntact reports whether seq holds all that going on at position n needs.
+// Layers with a sliding window may have given up what lies further back than
+// the window before the end of seq.
+func (c *Context) SeqIntact(seq, n int32) bool {
+	w := int32(c.m.memory.window)
+	if w == 0 || !c.held(seq) {
+		return c.held(seq)
+	}
+	return int32(C.hearth_seq_pos_min(c.h, C.int32_t(seq))) <= max(0, n-w+1)
 }
 
 // SeqCopy lets dst hold the cells of src in [p0, p1). Where Traits.Unified is

@@ -13,14 +13,15 @@ type memoryKind struct {
 }
 
 // unshared says why such a memory shares no prefixes, or that it could.
-func (k memoryKind) unshared() string {
+// windowOnly is ContextOptions.WindowOnly.
+func (k memoryKind) unshared(windowOnly bool) string {
 	switch {
 	case k.recurrent:
 		return "the model has a recurrent state, which cannot be copied up to a position"
 	case k.hybrid:
 		return "the model is a hybrid with a recurrent state, which cannot be copied up to a position"
-	case k.window > 0:
-		return fmt.Sprintf("the model has a sliding window of %d tokens, and forgets what a sharer would need", k.window)
+	case k.window > 0 && windowOnly:
+		return fmt.Sprintf("the model has a sliding window of %d tokens and keeps no more than that, because engine.swa_full is off", k.window)
 	}
 	return ""
 }
@@ -51,7 +52,7 @@ func (c *Context) WhyNotShared() string {
 	if c.traits.Share && c.traits.TrimTail {
 		return ""
 	}
-	if why := c.m.memory.unshared(); why != "" {
+	if why := c.m.memory.unshared(c.windowOnly); why != "" {
 		return why
 	}
 	if !c.traits.Unified && c.traits.Sequences == 1 {

@@ -11,19 +11,22 @@ func TestWhyNotShared(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		kind   memoryKind
+		only   bool // the window alone is kept
 		traits inference.Traits
 		want   string // part of the sentence; empty: shared
 	}{
-		{"shared", memoryKind{}, inference.Traits{Sequences: 4, Unified: true, Share: true, TrimTail: true}, ""},
-		{"recurrent", memoryKind{recurrent: true}, inference.Traits{Sequences: 4, Unified: true}, "recurrent state"},
-		{"hybrid", memoryKind{hybrid: true}, inference.Traits{Sequences: 4, Unified: true}, "hybrid"},
-		{"window", memoryKind{window: 512}, inference.Traits{Sequences: 4, Unified: true, TrimTail: true}, "sliding window of 512 tokens"},
-		{"alone", memoryKind{}, inference.Traits{Sequences: 1, TrimTail: true}, "one sequence"},
-		{"probe", memoryKind{}, inference.Traits{Sequences: 4, Unified: true, TrimTail: true}, "did not give the tokens"},
-		{"no tail", memoryKind{}, inference.Traits{Sequences: 4, Unified: true, Share: true}, "did not give the tokens"},
+		{"shared", memoryKind{}, false, inference.Traits{Sequences: 4, Unified: true, Share: true, TrimTail: true}, ""},
+		{"recurrent", memoryKind{recurrent: true}, false, inference.Traits{Sequences: 4, Unified: true}, "recurrent state"},
+		{"hybrid", memoryKind{hybrid: true}, false, inference.Traits{Sequences: 4, Unified: true}, "hybrid"},
+		{"window", memoryKind{window: 512}, false, inference.Traits{Sequences: 4, Unified: true, Share: true, TrimTail: true}, ""},
+		{"window alone", memoryKind{window: 512}, true, inference.Traits{Sequences: 4, Unified: true, TrimTail: true}, "sliding window of 512 tokens"},
+		{"window, probe", memoryKind{window: 512}, false, inference.Traits{Sequences: 4, Unified: true, TrimTail: true}, "did not give the tokens"},
+		{"alone", memoryKind{}, false, inference.Traits{Sequences: 1, TrimTail: true}, "one sequence"},
+		{"probe", memoryKind{}, false, inference.Traits{Sequences: 4, Unified: true, TrimTail: true}, "did not give the tokens"},
+		{"no tail", memoryKind{}, false, inference.Traits{Sequences: 4, Unified: true, Share: true}, "did not give the tokens"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := (&Context{m: &Model{memory: c.kind}, traits: c.traits}).WhyNotShared()
+			got := (&Context{m: &Model{memory: c.kind}, traits: c.traits, windowOnly: c.only}).WhyNotShared()
 			if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}

@@ -183,6 +183,7 @@ func load(path string, o *ModelOptions, p *C.hearth_progress) (*C.hearth_model, 
 		fit_kv_type:     kvTypes[fit.KVType],
 		fit_unified:     flag(fit.Unified),
 		fit_offload_kqv: flag(fit.OffloadKQV),
+		fit_window_only: flag(fit.WindowOnly),
 	}
 	cpath, cdev := C.CString(path), C.CString(strings.Join(o.Devices, "\n"))
 	defer C.free(ptr(cpath))

@@ -74,6 +74,7 @@ typedef struct {
     int32_t  fit_kv_type;
     int32_t  fit_unified;
     int32_t  fit_offload_kqv;
+    int32_t  fit_window_only;
 } hearth_model_params;
 
 HEARTH_API hearth_progress * hearth_progress_new(void);
@@ -126,6 +127,7 @@ typedef struct {
     int32_t  flash_attention; // -1 auto, 0 off, 1 on
     int32_t  unified;
     int32_t  offload_kqv;
+    int32_t  window_only; // layers with a sliding window keep no more than it
     int32_t  done; // an eventfd, which hearth_decode_start signals; it must outlive the context
 } hearth_context_params;
 
@@ -159,6 +161,9 @@ HEARTH_API void    hearth_abort(hearth_context * c);
 HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
+// The first position from which on seq holds all, also of the layers with a
+// sliding window; -1 if it is empty.
+HEARTH_API int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq);
 
 // ---- embeddings -------------------------------------------------------------
 

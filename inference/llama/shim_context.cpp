@@ -5,6 +5,7 @@
 
 #include "shim_context.h"
 
+#include "llama-kv-cache-iswa.h"
 #include "llama-kv-cache.h"
 
 #include <algorithm>
@@ -145,11 +146,26 @@ class prober {
 
 } // namespace
 
+// A memory whose cells can be held by several sequences: plain attention, or one
+// such cache for all layers that see everything beside one for those with a
+// sliding window. Where the latter has as many cells, a copied prefix is exact
+// wherever hearth_seq_pos_min says that nothing of its window is gone.
+static bool shares_cells(const hearth_context & c, bool window_only) {
+    if (llama_model_is_recurrent(c.model->model) || llama_model_is_hybrid(c.model->model)) {
+        return false; // a state cannot be copied up to a position
+    }
+    if (dynamic_cast<llama_kv_cache *>(c.mem)) {
+        return true;
+    }
+    const auto * windowed = dynamic_cast<llama_kv_cache_iswa *>(c.mem);
+    return windowed && !window_only && windowed->get_swa()->get_size() == windowed->get_base()->get_size();
+}
+
 // Sequence ids above those that may be decoded can hold cells in a cache that
 // all sequences share. Undocumented, so each id is tried; only where the cache
 // is known to be of the plain kind, because others abort.
 static int32_t probe_holders(hearth_context & c) {
-    if (!c.traits.unified || !dynamic_cast<llama_kv_cache *>(c.mem) || llama_model_n_swa(c.model->model) > 0) {
+    if (!c.traits.unified) {
         return 0;
     }
     int32_t n = 0;
@@ -164,11 +180,11 @@ static int32_t probe_holders(hearth_context & c) {
     return n;
 }
 
-static void probe(hearth_context & c) {
+static void probe(hearth_context & c, bool window_only) {
     hearth_traits & t       = c.traits;
     const int       tail    = 4;
     const int       prefix  = std::min<int>({ 24, t.context - tail, t.cells / 2 - tail, t.batch });
-    const bool      partial = llama_model_is_recurrent(c.model->model) || llama_model_is_hybrid(c.model->model);
+    const bool      shares  = shares_cells(c, window_only);
     if (prefix < 4) {
         return; // too small a context to share anything worthwhile
     }
@@ -176,16 +192,14 @@ static void probe(hearth_context & c) {
     if (!p.decode(prefix, 0, 0, p.row)) {
         throw std::runtime_error("a first decode failed: " + c.error);
     }
-    t.holders = probe_holders(c);
+    t.holders = shares ? probe_holders(c) : 0;
     if (!p.decode(tail, prefix, 0, p.first_row)) {
         throw std::runtime_error("a first decode failed: " + c.error);
     }
     t.trim_tail = llama_memory_seq_rm(c.mem, 0, prefix, -1) && llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 &&
                   p.decode(tail, prefix, 0, p.row) && p.equal();
 
-    // Recurrent state cannot be copied up to a position, and a sliding window
-    // forgets what a sharer would need: no sharing there.
-    if (t.trim_tail && !partial && llama_model_n_swa(c.model->model) == 0) {
+    if (t.trim_tail && shares) {
         llama_seq_id dst = -1;
         if (t.sequences > 1) {
             dst = 1;
@@ -242,6 +256,7 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         cp.flash_attn_type     = (llama_flash_attn_type) p->flash_attention;
         cp.kv_unified          = p->unified != 0;
         cp.offload_kqv         = p->offload_kqv != 0;
+        cp.swa_full            = p->window_only == 0;
         cp.no_perf             = true;
         cp.abort_callback      = on_abort;
         cp.abort_callback_data = &c->abort;
@@ -276,7 +291,7 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         }
         c->rows.reserve(p->sequences);
         c->pool = std::make_unique<sample_pool>(p->threads);
-        probe(*c);
+        probe(*c, p->window_only != 0);
         c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, p->done);
         *traits    = t;
         return c.release();
@@ -334,4 +349,8 @@ int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, 
 
 int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq) {
     return guard<int32_t>(nullptr, -1, [&] { return (int32_t) llama_memory_seq_pos_max(c->mem, seq); });
+}
+
+int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq) {
+    return guard<int32_t>(nullptr, -1, [&] { return (int32_t) llama_memory_seq_pos_min(c->mem, seq); });
 }

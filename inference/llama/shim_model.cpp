@@ -108,6 +108,7 @@ static void fit(const char * path, const hearth_model_params & p, llama_model_pa
     cp.type_v       = kv_ggml_type(p.fit_kv_type);
     cp.kv_unified   = p.fit_unified != 0;
     cp.offload_kqv  = p.fit_offload_kqv != 0;
+    cp.swa_full     = p.fit_window_only == 0;
 
     std::vector<size_t> margins(llama_max_devices(), size_t(1) << 30);
     const auto status = common_fit_params(path, &mp, &cp, split.data(), overrides.data(), margins.data(), p.fit_cells,

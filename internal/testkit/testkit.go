@@ -53,6 +53,20 @@ func Model(t testing.TB) string {
 	return existing(t, "the test model", path)
 }
 
+// WindowModel returns the path of a real model whose layers see a sliding window
+// of 512 tokens: $HEARTH_TEST_WINDOW_MODEL, or the file in the cache.
+func WindowModel(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("HEARTH_TEST_WINDOW_MODEL")
+	if path == "" {
+		path = filepath.Join(CacheDir(t), "models", "gemma-3-270m.Q4_K_M.gguf")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test model with a sliding window is not at %s: run make window-model first", path)
+	}
+	return path
+}
+
 // LibDir returns the folder of the native libraries.
 func LibDir(t testing.TB) string {
 	t.Helper()

@@ -7,6 +7,7 @@
 //	source         fetch and unpack the llama.cpp source
 //	model          fetch the default model and print its path
 //	tool-model     fetch a model that calls tools by itself and print its path
+//	window-model   fetch the tests' model with a sliding window and print its path
 //	embedding-model
 //	               fetch the embedding model, make its GGUF file, print its path
 //	tools          find CMake and Ninja, or fetch them, and print their paths

@@ -15,7 +15,7 @@ import (
 
 // errUsage marks a command line that names no command, or one too many.
 var errUsage = errors.New("usage: go run ./third_party/fetch COMMAND, one of: " +
-	"prerequisites [--install], source, model, embedding-model, tool-model, tools, native [--all-variants], yardsticks, cuda, venv")
+	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, tools, native [--all-variants], yardsticks, cuda, venv")
 
 // app holds what all commands share. Answers for other programs go to out, what
 // a person reads to messages.
@@ -66,7 +66,9 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	case "model":
 		return a.print(a.model(ctx))
 	case "tool-model":
-		return a.print(a.toolModel(ctx))
+		return a.print(a.joined(ctx, inSet(a.pins, "tool-model"), toolModel))
+	case "window-model":
+		return a.print(a.joined(ctx, inSet(a.pins, "window-model"), windowModel))
 	case "embedding-model":
 		return a.print(a.embeddingModel(ctx))
 	case "tools":

@@ -26,6 +26,10 @@ type Options struct {
 	Split bool
 	// NoShare and NoTrim take the traits of that name away.
 	NoShare, NoTrim bool
+	// Window is how many tokens a token sees, itself included; 0: all. When a
+	// batch is computed, cells that one sequence alone holds are given up where
+	// its next token will not see them.
+	Window int
 	// EOGEvery makes about one token in so many an end of generation, if no
 	// Next or Reply decides; 0: none.
 	EOGEvery int
@@ -62,6 +66,7 @@ type cell struct {
 	token, pos int32
 	owners     int
 	serial     uint64 // of the computation that made it; a copy keeps it
+	gone       bool   // given up; see Options.Window
 }
 
 // Backend is the model. Make it with New.
@@ -164,8 +169,12 @@ func (b *Backend) decode(batch *inference.Batch, injected error) error {
 		b.noSlots.Add(1)
 		return fmt.Errorf("fake: %w", inference.ErrNoSlot)
 	}
+	b.forget()
 	for i := range n {
 		s := batch.Seq[i]
+		if !b.intact(s, batch.Pos[i]) {
+			panic(fmt.Sprintf("enginetest: position %d of sequence %d sees cells that were given up", batch.Pos[i], s))
+		}
 		b.made++
 		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1, serial: b.made})
 		b.used++

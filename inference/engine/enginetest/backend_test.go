@@ -35,6 +35,13 @@ func TestBrokenRulesPanic(t *testing.T) {
 		"prefixes begin at 0":   func(b *Backend) { b.SeqCopy(0, 1, 2, 3) },
 		"sequence 7 of 3":       func(b *Backend) { b.SeqRemove(7, -1, -1) },
 		"out of the middle":     func(b *Backend) { _ = b.Decode(batch(0, 0, 'a', 'b')); b.SeqRemove(0, 0, 1) },
+		"cells that were given up": func(b *Backend) {
+			b.o.Window, b.o.Context = 2, 8
+			_ = b.Decode(batch(0, 0, 'a', 'b', 'c', 'd'))
+			_ = b.Decode(batch(0, 4, 'e'))
+			b.SeqCopy(0, 1, 0, 2)
+			_ = b.Decode(batch(1, 2, 'x'))
+		},
 		"two goroutines use": func(b *Backend) {
 			b.o.OnDecode = func(*inference.Batch) error { b.SeqPosMax(0); return nil }
 			_ = b.Decode(batch(0, 0, 'a'))
@@ -88,6 +95,48 @@ func TestFullCacheHasNoSlot(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestWindowGivesUp(t *testing.T) {
+	b := New(Options{Sequences: 3, Window: 4})
+	decode := func(seq, pos int32, tokens string) {
+		t.Helper()
+		if err := b.Decode(batch(seq, pos, Tokens(tokens)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decode(0, 0, "abc")
+	b.SeqCopy(0, 1, 0, 3) // held by two: stays
+	decode(0, 3, "defgh")
+	decode(0, 8, "i")
+	decode(2, 0, "abcdefgh")
+	if !b.SeqIntact(2, 1) {
+		t.Error("cells are given up before another batch needs them")
+	}
+	decode(2, 8, "i")
+	for _, c := range []struct {
+		seq, n int32
+		want   bool
+	}{
+		{0, 9, true},
+		{0, 8, false},
+		{0, 3, true},
+		{0, 5, false},
+		{1, 3, true},
+		{2, 9, true},
+		{2, 8, true},
+		{2, 7, false},
+		{2, 3, false},
+		{2, 0, true},
+	} {
+		if got := b.SeqIntact(c.seq, c.n); got != c.want {
+			t.Errorf("sequence %d at %d: intact %v, want %v", c.seq, c.n, got, c.want)
+		}
+	}
+	if b.SeqRemove(0, 5, -1) || !b.SeqRemove(0, 3, -1) || !b.SeqRemove(2, 0, -1) {
+		t.Error("a tail is removed exactly where going on is possible")
+	}
+	decode(0, 3, "x")
 }
 
 func TestReferenceIsWhatSampleGives(t *testing.T) {

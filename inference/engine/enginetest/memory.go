@@ -15,7 +15,7 @@ func (b *Backend) SeqRemove(seq, p0, p1 int32) bool {
 	if from >= to {
 		return true
 	}
-	if from > 0 && b.o.NoTrim {
+	if from > 0 && (b.o.NoTrim || !b.intact(seq, from)) {
 		return false
 	}
 	if int(to) < len(cells) {
@@ -55,11 +55,43 @@ func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
 	}
 	for _, c := range b.seqs[src][:n] {
 		if b.o.Split {
-			c = &cell{token: c.token, pos: c.pos, serial: c.serial}
+			c = &cell{token: c.token, pos: c.pos, serial: c.serial, gone: c.gone}
 			b.used++
 		}
 		c.owners++
 		b.seqs[dst] = append(b.seqs[dst], c)
+	}
+}
+
+// SeqIntact implements engine.Memory.
+func (b *Backend) SeqIntact(seq, n int32) bool {
+	defer b.enter()()
+	b.known(seq)
+	return b.intact(seq, n)
+}
+
+// intact reports whether position n of seq sees no cell that was given up.
+func (b *Backend) intact(seq, n int32) bool {
+	if b.o.Window == 0 {
+		return true
+	}
+	for _, c := range b.seqs[seq][max(0, int(n)-b.o.Window+1):n] {
+		if c.gone {
+			return false
+		}
+	}
+	return true
+}
+
+// forget gives up the cells that Options.Window says.
+func (b *Backend) forget() {
+	if b.o.Window == 0 {
+		return
+	}
+	for _, cells := range b.seqs {
+		for _, c := range cells[:max(0, len(cells)-b.o.Window+1)] {
+			c.gone = c.gone || c.owners == 1
+		}
 	}
 }
 
