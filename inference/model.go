@@ -31,6 +31,8 @@ type ModelInfo struct {
 	Embedding EmbeddingInfo
 	// EmbeddingOnly: it makes vectors and no text.
 	EmbeddingOnly bool
+	// Adapters are the LoRA adapters that requests may use.
+	Adapters []AdapterInfo
 }
 
 // Generator turns a request into a stream of events. An error of Chat or

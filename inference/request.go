@@ -140,6 +140,8 @@ type Options struct {
 	Logprobs    bool
 	TopLogprobs int
 	Format      Format
+	// Adapters are the LoRA adapters to compute with, at most MaxAdapters.
+	Adapters []AdapterUse
 }
 
 // ChatRequest asks for the assistant's next message.

@@ -24,6 +24,8 @@ type Traits struct {
 	Share bool
 	// TrimTail says that SeqRm may remove the end of a sequence.
 	TrimTail bool
+	// Adapters is how many LoRA adapters a Decode may compute with.
+	Adapters int
 }
 
 // Batch is the input of one Decode: four slices of equal length, one element a

@@ -8,7 +8,7 @@ type hit struct {
 	want   int
 }
 
-// lookup finds the best prefix for c, among the sequences of its tenant. Only
+// lookup finds the best prefix for c, among the sequences of its scope. Only
 // leaders admitted before ticket are considered, so that nobody waits in a
 // circle. The last token is left to compute: its logits are needed.
 func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
@@ -22,7 +22,7 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 	}
 	h.have = have
 	takeover := false
-	l.index.match(c.req.Caller.Tenant, c.tokens[:len(c.tokens)-1], func(id int32, n int) {
+	l.index.match(c.req.scope, c.tokens[:len(c.tokens)-1], func(id int32, n int) {
 		s := l.seqs[id]
 		if s.owner == c {
 			return
@@ -110,7 +110,7 @@ func (l *loop) place(c *choice) {
 		h.source, h.have = nil, 0 // copied once, when the leader has it all
 	}
 	id, inPlace := l.takeID(h.source, h.have)
-	s := &sequence{id: id, tenant: c.req.Caller.Tenant}
+	s := &sequence{id: id, scope: c.req.scope}
 	if inPlace {
 		s = l.seqs[id]
 		l.unfile(s)
@@ -224,14 +224,14 @@ func (l *loop) move(s *sequence, to int32) {
 
 // file puts s into the index of prefixes under key.
 func (l *loop) file(s *sequence, key []int32) {
-	l.index.insert(s.tenant, s.id, key)
+	l.index.insert(s.scope, s.id, key)
 	s.filed = true
 }
 
 // unfile takes it out, if it is there.
 func (l *loop) unfile(s *sequence) {
 	if s.filed {
-		l.index.remove(s.tenant, s.id)
+		l.index.remove(s.scope, s.id)
 		s.filed = false
 	}
 }

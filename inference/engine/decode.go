@@ -18,7 +18,12 @@ func (l *loop) compute() bool {
 			return false
 		}
 		start := l.now()
-		err := l.b.Decode(&l.batch)
+		err := l.adapt()
+		if err != nil {
+			l.failParts(engineError(err))
+			return true
+		}
+		err = l.b.Decode(&l.batch)
 		switch {
 		case err == nil:
 			l.sample(start)

@@ -38,7 +38,11 @@
 //     recomputing; its client sees a pause.
 //   - A shared cell has the same token at the same position for all who hold it,
 //     and is never moved. The last token of a prompt is always computed.
-//   - A prefix is found only by requests of the tenant that computed it.
+//   - A prefix is found only by requests of the tenant that computed it, and that
+//     compute with the same adapters.
+//   - All tokens of a batch are computed with the same adapters. The sets of
+//     adapters that requests ask for take turns, so that each goes on after a
+//     bounded number of steps (adapter.go).
 //   - A request with a seed that runs alone finds the cache empty, so that it
 //     gives the same tokens whatever ran before it.
 //   - A request waits only for prefixes of requests admitted before it, so

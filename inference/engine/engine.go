@@ -88,7 +88,7 @@ func assemble(b Backend, c Config, o Observer) (*Engine, *loop, error) {
 // *inference.RetryError for ErrBusy and ErrShutdown. It compiles the grammar,
 // which may take a while, on the goroutine of the caller.
 func (e *Engine) Submit(ctx context.Context, q *Request) (*Stream, error) {
-	if err := q.validate(e.traits.Vocabulary, e.window); err != nil {
+	if err := q.validate(e.traits.Vocabulary, e.window, e.traits.Adapters); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
@@ -124,6 +124,8 @@ func newRequest(q *Request, window int) *request {
 		r.choices = append(r.choices, c)
 	}
 	r.open = len(r.choices)
+	r.adapters, r.scope.adapters = adapterSet(q.Adapters)
+	r.scope.tenant = q.Caller.Tenant
 	return r
 }
 

@@ -129,7 +129,7 @@ func expected(b *enginetest.Backend, r *Request, choice int) string {
 	if limit == 0 {
 		limit = windowOf(b.Traits()) - len(r.Prompt)
 	}
-	tokens := b.Reference(r.Prompt, spec, limit)
+	tokens := b.Reference(r.Prompt, spec, limit, r.Adapters...)
 	if n := len(tokens); n > 0 && tokens[n-1] == enginetest.EOG {
 		tokens = tokens[:n-1]
 	}

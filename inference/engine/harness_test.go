@@ -10,12 +10,12 @@ import (
 // harness turns the loop by hand, so that a test decides what happens between
 // two steps, and checks every invariant after each.
 type harness struct {
-	t       testing.TB
-	e       *Engine
-	l       *loop
-	b       *enginetest.Backend
-	turns   int
-	tenants map[uint64]string // of each cell ever seen, by its origin
+	t      testing.TB
+	e      *Engine
+	l      *loop
+	b      *enginetest.Backend
+	turns  int
+	scopes map[uint64]scope // of each cell ever seen, by its origin
 	// computed counts the prompt tokens that were decoded for each choice.
 	computed map[*choice]int
 }
@@ -27,7 +27,7 @@ func newHarness(t testing.TB, o enginetest.Options, c Config) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &harness{t: t, e: e, l: l, b: b, tenants: map[uint64]string{}, computed: map[*choice]int{}}
+	return &harness{t: t, e: e, l: l, b: b, scopes: map[uint64]scope{}, computed: map[*choice]int{}}
 }
 
 // turn does one round of the loop and checks it.
@@ -76,7 +76,7 @@ func (h *harness) shut() {
 		h.t.Errorf("%d requests are open after the end", len(h.e.open))
 	}
 	if h.l.future != 0 || len(h.l.index.roots) != 0 {
-		h.t.Errorf("after the end %d cells are promised, %d tenants in the index", h.l.future, len(h.l.index.roots))
+		h.t.Errorf("after the end %d cells are promised, %d scopes in the index", h.l.future, len(h.l.index.roots))
 	}
 }
 
@@ -115,10 +115,10 @@ func (h *harness) check() {
 			}
 		}
 		for _, o := range origins[id] {
-			if owner, ok := h.tenants[o]; ok && owner != s.tenant {
-				h.t.Fatalf("turn %d: sequence %d of %s holds a cell of %s", h.turns, id, s.tenant, owner)
+			if owner, ok := h.scopes[o]; ok && owner != s.scope {
+				h.t.Fatalf("turn %d: sequence %d of %v holds a cell of %v", h.turns, id, s.scope, owner)
 			}
-			h.tenants[o] = s.tenant
+			h.scopes[o] = s.scope
 			all[o] = true
 			copies++
 			if s.owner != nil {
@@ -160,8 +160,8 @@ func (h *harness) checkRunning(s *sequence, held []int32) {
 	if !slices.Equal(held, c.tokens[:len(held)]) {
 		h.t.Fatalf("turn %d: sequence %d holds other tokens than its choice", h.turns, s.id)
 	}
-	if s.tenant != c.req.Caller.Tenant {
-		h.t.Fatalf("turn %d: sequence %d of tenant %s runs for %s", h.turns, s.id, s.tenant, c.req.Caller.Tenant)
+	if s.scope != c.req.scope {
+		h.t.Fatalf("turn %d: sequence %d of %v runs for %v", h.turns, s.id, s.scope, c.req.scope)
 	}
 	if f := s.source; f != nil && (f.owner == nil || f.ticket >= s.ticket || h.l.seqs[f.id] != f || s.promised == 0) {
 		h.t.Fatalf("turn %d: sequence %d waits for one that will not come", h.turns, s.id)

@@ -9,18 +9,19 @@ import (
 // sequence is one sequence id of the backend that holds cells: for the choice
 // that owns it, or as an idle prefix that nobody owns.
 type sequence struct {
-	id     int32
-	owner  *choice // nil: an idle prefix
-	tenant string
-	held   int   // positions 0..held-1 are in the cache
-	chain  chain // the same, for the ledger
-	filed  bool  // in the index of prefixes
+	id    int32
+	owner *choice // nil: an idle prefix
+	scope scope
+	held  int   // positions 0..held-1 are in the cache
+	chain chain // the same, for the ledger
+	filed bool  // in the index of prefixes
 
 	// Of a running sequence.
 	ticket   uint64    // of admission: one waits only for a smaller one
 	end      int       // cells promised, held ones included
 	source   *sequence // the leader whose prefix this one waits for, or nil
 	promised int       // cells that will come from source
+	passed   int       // steps of other adapters since the last of its own
 
 	// Of an idle prefix.
 	used     uint64 // loop.decoded when it was last used
@@ -60,6 +61,7 @@ type loop struct {
 	decoded uint64 // rows decoded so far: the clock of idle prefixes
 	dirty   bool   // something changed that may let a waiting choice in
 	pace    pace
+	turns   adapterTurns
 
 	// Of the step in hand; the memory is reused.
 	batch    inference.Batch

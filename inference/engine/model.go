@@ -6,6 +6,9 @@ import "hearth/inference"
 // which is locked to its OS thread.
 type Decoder interface {
 	Traits() inference.Traits
+	// Adapt sets the LoRA adapters that the Decodes from now on compute with; none
+	// at first. It is called only when they change.
+	Adapt(set []inference.AdapterScale) error
 	// Decode computes one batch of at most Traits.Batch tokens. The error is nil
 	// or wraps one of inference.ErrNoSlot, ErrAborted, ErrBadBatch, ErrDecodeFatal.
 	Decode(b *inference.Batch) error

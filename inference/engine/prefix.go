@@ -22,12 +22,19 @@ func (s *seqSet) first() int32 {
 	return -1
 }
 
-// prefixes is a radix tree over the tokens of sequences, one for each tenant:
-// no walk crosses from one tenant to another. A sequence is in it with the
+// scope is who may share a prefix: the requests of one tenant that compute with
+// the same adapters, whose cells depend on them.
+type scope struct {
+	tenant   string
+	adapters adapterKey
+}
+
+// prefixes is a radix tree over the tokens of sequences, one for each scope:
+// no walk crosses from one scope to another. A sequence is in it with the
 // tokens it holds or is going to hold; how many of them are computed by now is
 // the sequence's affair.
 type prefixes struct {
-	roots map[string]*branch
+	roots map[scope]*branch
 	keys  [maxSequences][]int32
 	path  []step // of the last walk; reused
 }
@@ -45,14 +52,14 @@ type step struct {
 	depth int
 }
 
-func newPrefixes() *prefixes { return &prefixes{roots: map[string]*branch{}} }
+func newPrefixes() *prefixes { return &prefixes{roots: map[scope]*branch{}} }
 
 // insert files sequence id under key, which must not change while it is there.
-func (p *prefixes) insert(tenant string, id int32, key []int32) {
-	root := p.roots[tenant]
+func (p *prefixes) insert(in scope, id int32, key []int32) {
+	root := p.roots[in]
 	if root == nil {
 		root = &branch{}
-		p.roots[tenant] = root
+		p.roots[in] = root
 	}
 	p.keys[id] = key
 	n := root
@@ -79,13 +86,13 @@ func (p *prefixes) insert(tenant string, id int32, key []int32) {
 }
 
 // remove takes sequence id out again.
-func (p *prefixes) remove(tenant string, id int32) {
+func (p *prefixes) remove(in scope, id int32) {
 	key := p.keys[id]
 	p.keys[id] = nil
-	root := p.roots[tenant]
+	root := p.roots[in]
 	root.seqs.del(id)
 	if root.seqs.empty() {
-		delete(p.roots, tenant)
+		delete(p.roots, in)
 		return
 	}
 	p.prune(root, id, key, 0)
@@ -116,8 +123,8 @@ func (p *prefixes) prune(n *branch, id int32, key []int32, depth int) {
 
 // match calls fn for each sequence that begins as key does, with the number of
 // tokens they have in common, the longest first.
-func (p *prefixes) match(tenant string, key []int32, fn func(id int32, n int)) {
-	n := p.roots[tenant]
+func (p *prefixes) match(in scope, key []int32, fn func(id int32, n int)) {
+	n := p.roots[in]
 	if n == nil {
 		return
 	}

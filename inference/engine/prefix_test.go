@@ -13,8 +13,8 @@ func TestPrefixesEqualSearch(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p := newPrefixes()
 		type entry struct {
-			tenant string
-			key    []int32
+			in  scope
+			key []int32
 		}
 		entries := map[int32]entry{}
 		key := rapid.Custom(func(t *rapid.T) []int32 {
@@ -25,21 +25,21 @@ func TestPrefixesEqualSearch(t *testing.T) {
 			}
 			return k
 		})
-		tenant := rapid.SampledFrom([]string{"red", "blue"})
+		in := rapid.SampledFrom([]scope{{tenant: "red"}, {tenant: "blue"}, {tenant: "red", adapters: "a"}})
 		for range rapid.IntRange(1, 60).Draw(rt, "actions") {
 			id := rapid.SampledFrom([]int32{0, 1, 2, 63, 64, 65, 255}).Draw(rt, "id")
 			if e, ok := entries[id]; ok {
-				p.remove(e.tenant, id)
+				p.remove(e.in, id)
 				delete(entries, id)
 			} else {
-				e := entry{tenant.Draw(rt, "tenant"), key.Draw(rt, "key")}
-				p.insert(e.tenant, id, e.key)
+				e := entry{in.Draw(rt, "scope"), key.Draw(rt, "key")}
+				p.insert(e.in, id, e.key)
 				entries[id] = e
 			}
-			who, want := tenant.Draw(rt, "asks"), map[int32]int{}
+			who, want := in.Draw(rt, "asks"), map[int32]int{}
 			asked := key.Draw(rt, "asked")
 			for id, e := range entries {
-				if n := common(e.key, asked); e.tenant == who && n > 0 {
+				if n := common(e.key, asked); e.in == who && n > 0 {
 					want[id] = n
 				}
 			}
@@ -59,10 +59,10 @@ func TestPrefixesEqualSearch(t *testing.T) {
 			}
 		}
 		for id, e := range entries {
-			p.remove(e.tenant, id)
+			p.remove(e.in, id)
 		}
 		if len(p.roots) != 0 {
-			rt.Fatalf("%d tenants left", len(p.roots))
+			rt.Fatalf("%d scopes left", len(p.roots))
 		}
 	})
 }
@@ -93,10 +93,10 @@ func BenchmarkPrefixMatch(b *testing.B) {
 		key[i] = int32(i % 1000)
 	}
 	for id := range int32(64) {
-		p.insert("t", id, append(slices.Clone(key[:int(id)*100]), -id))
+		p.insert(scope{}, id, append(slices.Clone(key[:int(id)*100]), -id))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.match("t", key, func(int32, int) {})
+		p.match(scope{}, key, func(int32, int) {})
 	}
 }

@@ -27,6 +27,7 @@ func drawOptions(t *rapid.T) enginetest.Options {
 	} else {
 		o.Holders = rapid.SampledFrom([]int{0, 0, 2, 6}).Draw(t, "holders")
 	}
+	o.Adapters = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "adapters")
 	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
 	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
 	o.Window = rapid.SampledFrom([]int{0, 0, 5, 20, 60}).Draw(t, "window")
@@ -49,7 +50,7 @@ func drawConfig(t *rapid.T) Config {
 }
 
 // drawRequest draws prompts that have much in common, also between tenants.
-func drawRequest(t *rapid.T, window int) *Request {
+func drawRequest(t *rapid.T, window, adapters int) *Request {
 	var prompt strings.Builder
 	for range rapid.IntRange(1, 4).Draw(t, "parts") {
 		prompt.WriteString(rapid.SampledFrom([]string{"a", "system prompt; ", "be good. ", "x", "tell me of whales ", strings.Repeat("long ", 12)}).Draw(t, "part"))
@@ -69,6 +70,11 @@ func drawRequest(t *rapid.T, window int) *Request {
 	}
 	if rapid.Bool().Draw(t, "bounded") {
 		r.MaxTokens = rapid.IntRange(1, window-len(r.Prompt)).Draw(t, "max tokens")
+	}
+	for i := range adapters {
+		if scale := rapid.SampledFrom([]float32{0, 0.5, 1}).Draw(t, "scale"); rapid.Bool().Draw(t, "adapted") {
+			r.Adapters = append(r.Adapters, inference.AdapterScale{Adapter: i, Scale: scale})
+		}
 	}
 	if rapid.Bool().Draw(t, "warm") {
 		r.Sampling.Temperature = 1
@@ -140,7 +146,7 @@ func TestAnyOrder(t *testing.T) {
 // ask submits a drawn request.
 func (h *harness) ask(rt *rapid.T) *asked {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &asked{r: drawRequest(rt, h.l.window), cancel: cancel}
+	a := &asked{r: drawRequest(rt, h.l.window, h.l.t.Adapters), cancel: cancel}
 	var err error
 	if a.s, err = h.e.Submit(ctx, a.r); err != nil {
 		rt.Fatalf("submit: %v", err)

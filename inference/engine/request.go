@@ -32,13 +32,15 @@ type Request struct {
 	TopLogprobs int // 0..inference.MaxTopLogprobs
 	// Preserved control tokens are shown as text; the others are not.
 	Preserved []int32
+	// Adapters are the LoRA adapters to compute with, each at most once.
+	Adapters []inference.AdapterScale
 	// Deadline ends the request with ErrDeadline; zero: Config.Deadline.
 	Deadline time.Time
 }
 
 // validate checks what a client may have got wrong. window is the number of
-// tokens that one sequence can hold.
-func (r *Request) validate(vocabulary, window int) error {
+// tokens that one sequence can hold, adapters how many the backend has.
+func (r *Request) validate(vocabulary, window, adapters int) error {
 	if len(r.Prompt) == 0 {
 		return inference.Invalid("prompt", "must hold at least one token")
 	}
@@ -73,6 +75,9 @@ func (r *Request) validate(vocabulary, window int) error {
 	if err := r.Sampling.Validate(vocabulary); err != nil {
 		return err
 	}
+	if err := checkAdapters(r.Adapters, adapters); err != nil {
+		return err
+	}
 	if len(r.Prompt) >= window {
 		return &inference.OverflowError{Prompt: len(r.Prompt), Context: window}
 	}
@@ -86,9 +91,11 @@ func (r *Request) validate(vocabulary, window int) error {
 type request struct {
 	*Request
 	stream    *Stream
-	order     uint64 // of submission
-	class     int    // of the queue
-	probe     bool   // leaves no trace in cache and counters
+	scope     scope                    // of the prefixes that it may begin with
+	adapters  []inference.AdapterScale // in the order that Adapt gets them
+	order     uint64                   // of submission
+	class     int                      // of the queue
+	probe     bool                     // leaves no trace in cache and counters
 	choices   []*choice
 	open      int // choices that have not ended
 	running   int // choices that have a sequence

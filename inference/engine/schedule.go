@@ -6,13 +6,15 @@ import (
 )
 
 // plan fills the batch with at most limit tokens: first a row for every
-// sequence that decodes, then chunks of prompts.
+// sequence that decodes, then chunks of prompts, all of those whose adapters
+// have their turn.
 func (l *loop) plan(limit int) {
 	l.batch.Reset()
 	l.parts, l.prefills, l.rowCount = l.parts[:0], l.prefills[:0], 0
+	l.takeTurn()
 	l.planRows(limit)
 	room := limit - l.rowCount
-	if l.rowCount > 0 {
+	if l.rowCount > 0 || l.turns.elsewhere > 0 {
 		room = min(room, l.pace.chunk())
 	}
 	l.planPrefills(room)
@@ -31,6 +33,12 @@ func (l *loop) planRows(limit int) {
 			continue
 		}
 		c := s.owner
+		if !l.inTurn(s) {
+			if c.remaining() == 1 {
+				l.turns.elsewhere++
+			}
+			continue
+		}
 		if c.remaining() > 1 {
 			l.prefills = append(l.prefills, c)
 			continue
@@ -107,6 +115,7 @@ func (l *loop) account() (prefilled int) {
 		}
 	}
 	l.decoded += uint64(l.rowCount)
+	l.noteTurn(prefilled)
 	if prefilled == 0 {
 		return 0
 	}

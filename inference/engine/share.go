@@ -150,7 +150,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	key := c.tokens[:s.held]
 	var covered []*sequence
 	known := false
-	l.index.match(s.tenant, key, func(id int32, n int) {
+	l.index.match(s.scope, key, func(id int32, n int) {
 		switch p := l.seqs[id]; {
 		case p.owner != nil:
 		case n == s.held:
@@ -248,7 +248,7 @@ func (l *loop) shorten(s *sequence, n int) {
 	l.unfile(s)
 	l.cut(s, n)
 	keeper := (*sequence)(nil)
-	l.index.match(s.tenant, key, func(id int32, common int) {
+	l.index.match(s.scope, key, func(id int32, common int) {
 		if p := l.seqs[id]; p.owner == nil && common == n && p.held >= n {
 			keeper = p
 		}

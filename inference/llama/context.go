@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type ContextOptions struct {
 	// WindowOnly: layers with a sliding window keep no more than it. That takes
 	// less memory, and no prefixes are shared.
 	WindowOnly bool
+	// Adapters are those that Adapt may set, by their places here.
+	Adapters []*Adapter
 }
 
 const (
@@ -119,6 +122,8 @@ type Context struct {
 	stamp [maxSequences]uint64
 	batch uint64
 	draw  sampleArrays
+
+	adapters []*Adapter
 }
 
 // NewContext makes a context and probes what its memory can do, which decodes a
@@ -143,8 +148,11 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
 		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), window_only: flag(o.WindowOnly), done: C.int32_t(done),
 	}
-	c := &Context{m: m, done: os.NewFile(uintptr(done), "eventfd"), windowOnly: o.WindowOnly}
+	c := &Context{m: m, adapters: slices.Clone(o.Adapters), done: os.NewFile(uintptr(done), "eventfd"), windowOnly: o.WindowOnly}
 	err = m.use(func(h *C.hearth_model) error {
+		if err := m.checkAdapters(o.Adapters); err != nil {
+			return err
+		}
 		var t C.hearth_traits
 		var cerr *C.char
 		if c.h = C.hearth_context_new(h, &p, &t, &cerr); c.h == nil {
@@ -155,6 +163,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 			Cells: int(t.cells), Sequences: int(t.sequences), Holders: int(t.holders),
 			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
+			Adapters: len(c.adapters),
 		}
 		return nil
 	})

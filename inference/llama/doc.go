@@ -12,9 +12,10 @@
 //
 // # Handles
 //
-// Model, Context, Sampler, Templates and Parser are each closed exactly once; a
-// second Close returns [ErrClosed]. A model refuses to close with [ErrInUse]
-// while something made from it is open. [LiveHandles] counts what is open.
+// Model, Context, Sampler, Templates, Parser and Adapter are each closed exactly
+// once; a second Close returns [ErrClosed]. A model refuses to close with
+// [ErrInUse] while something made from it is open, and adapters are loaded and
+// closed while no context is. [LiveHandles] counts what is open.
 //
 // # Concurrency
 //

@@ -55,6 +55,7 @@ var handleKinds = [...]string{
 	C.HEARTH_KIND_TEMPLATES: "templates",
 	C.HEARTH_KIND_PARSER:    "parser",
 	C.HEARTH_KIND_PROGRESS:  "progress",
+	C.HEARTH_KIND_ADAPTER:   "adapter",
 }
 
 // LiveHandles returns how many C++ objects of each kind exist. Kinds of which

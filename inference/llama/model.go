@@ -70,14 +70,20 @@ type Model struct {
 
 // users counts what was made from a model and is still open.
 type users struct {
-	mu                            sync.Mutex
-	contexts, samplers, templates int
+	mu                                      sync.Mutex
+	contexts, samplers, templates, adapters int
 }
 
 func (u *users) add(n *int, delta int) {
 	u.mu.Lock()
 	*n += delta
 	u.mu.Unlock()
+}
+
+func (u *users) count(n *int) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return *n
 }
 
 func (u *users) String() string {
@@ -87,7 +93,7 @@ func (u *users) String() string {
 	for _, c := range []struct {
 		n    int
 		name string
-	}{{u.contexts, "contexts"}, {u.samplers, "samplers"}, {u.templates, "templates"}} {
+	}{{u.contexts, "contexts"}, {u.samplers, "samplers"}, {u.templates, "templates"}, {u.adapters, "adapters"}} {
 		if c.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.name))
 		}
@@ -238,8 +244,8 @@ func (m *Model) describe() error {
 	return m.vocab.read(m.h, j.Vocabulary)
 }
 
-// Close frees the model. It refuses with ErrInUse while contexts, samplers or
-// templates of it are open, and waits for tokenizations that run.
+// Close frees the model. It refuses with ErrInUse while contexts, samplers,
+// templates or adapters of it are open, and waits for tokenizations that run.
 func (m *Model) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,6 +26,7 @@ typedef struct hearth_sampler   hearth_sampler;
 typedef struct hearth_templates hearth_templates;
 typedef struct hearth_parser    hearth_parser;
 typedef struct hearth_progress  hearth_progress;
+typedef struct hearth_adapter   hearth_adapter;
 
 // ---- process ----------------------------------------------------------------
 
@@ -36,7 +37,8 @@ enum {
     HEARTH_KIND_TEMPLATES = 3,
     HEARTH_KIND_PARSER    = 4,
     HEARTH_KIND_PROGRESS  = 5,
-    HEARTH_KINDS          = 6,
+    HEARTH_KIND_ADAPTER   = 6,
+    HEARTH_KINDS          = 7,
 };
 
 typedef void (*hearth_log_fn)(int32_t level, const char * text);
@@ -164,6 +166,15 @@ HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
 // The first position from which on seq holds all, also of the layers with a
 // sliding window; -1 if it is empty.
 HEARTH_API int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq);
+
+// ---- adapters ---------------------------------------------------------------
+
+// The model must have no context, and must outlive the adapter.
+HEARTH_API hearth_adapter * hearth_adapter_load(hearth_model * m, const char * path, char ** err);
+HEARTH_API void    hearth_adapter_free(hearth_adapter * a);
+HEARTH_API int64_t hearth_adapter_bytes(const hearth_adapter * a);
+// What the next batches are computed with; each adapter at most once. 0 or -1.
+HEARTH_API int32_t hearth_context_adapt(hearth_context * c, int32_t n, hearth_adapter * const * adapters, const float * scales, char ** err);
 
 // ---- embeddings -------------------------------------------------------------
 

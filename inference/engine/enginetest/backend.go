@@ -22,6 +22,10 @@ const (
 // answers that look random.
 type Options struct {
 	Cells, Sequences, Holders, Batch, MicroBatch, Context int
+	// Adapters is how many adapters there are; each changes every answer.
+	Adapters int
+	// OnAdapt, if set, may refuse a set of adapters.
+	OnAdapt func(set []inference.AdapterScale) error
 	// Split gives every sequence a cache of its own.
 	Split bool
 	// NoShare and NoTrim take the traits of that name away.
@@ -53,12 +57,13 @@ type Options struct {
 
 // Call is an entry of the trace.
 type Call struct {
-	Op       string // "decode", "sample", "copy" or "remove"
+	Op       string // "decode", "sample", "copy", "remove" or "adapt"
 	Batch    inference.Batch
 	Err      error // of a decode
 	Src, Dst int32 // of a copy; Dst of a removal
 	P0, P1   int32
-	Rows     []int // of a sample: indices into the batch before
+	Rows     []int                    // of a sample: indices into the batch before
+	Adapters []inference.AdapterScale // of a change, or those that a decode was computed with
 }
 
 // cell is one place of the cache.
@@ -67,6 +72,7 @@ type cell struct {
 	owners     int
 	serial     uint64 // of the computation that made it; a copy keeps it
 	gone       bool   // given up; see Options.Window
+	adapters   uint64 // mark of those it was computed with
 }
 
 // Backend is the model. Make it with New.
@@ -81,6 +87,8 @@ type Backend struct {
 	made   uint64
 	last   inference.Batch
 	calls  []Call
+
+	adapters []inference.AdapterScale // that are set
 
 	samplers    atomic.Int64
 	oldSamplers atomic.Int64
@@ -109,7 +117,7 @@ func New(o Options) *Backend {
 		traits: inference.Traits{
 			Cells: o.Cells, Sequences: o.Sequences, Holders: o.Holders, Batch: o.Batch,
 			MicroBatch: o.MicroBatch, Context: o.Context, Vocabulary: Vocabulary,
-			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim,
+			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim, Adapters: o.Adapters,
 		},
 	}
 }
@@ -152,7 +160,7 @@ func (b *Backend) Decode(batch *inference.Batch) error {
 	b.record(Call{Op: "decode", Batch: inference.Batch{
 		Token: slices.Clone(batch.Token), Pos: slices.Clone(batch.Pos),
 		Seq: slices.Clone(batch.Seq), Output: slices.Clone(batch.Output),
-	}, Err: err})
+	}, Adapters: b.adapters, Err: err})
 	return err
 }
 
@@ -176,7 +184,8 @@ func (b *Backend) decode(batch *inference.Batch, injected error) error {
 			panic(fmt.Sprintf("enginetest: position %d of sequence %d sees cells that were given up", batch.Pos[i], s))
 		}
 		b.made++
-		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1, serial: b.made})
+		b.checkAdapters(s)
+		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1, serial: b.made, adapters: mark(b.adapters)})
 		b.used++
 	}
 	if injected != nil {
@@ -259,7 +268,7 @@ func (b *Backend) Sample(rows []inference.SampleRow, out []inference.Sampled) er
 		if !ok || s.closed.Load() {
 			panic("enginetest: sampling with a sampler that is closed or not of this backend")
 		}
-		out[i] = s.draw(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]))
+		out[i] = s.draw(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]), mark(b.adapters))
 	}
 	var err error
 	if b.o.OnSample != nil {

@@ -55,7 +55,7 @@ func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
 	}
 	for _, c := range b.seqs[src][:n] {
 		if b.o.Split {
-			c = &cell{token: c.token, pos: c.pos, serial: c.serial, gone: c.gone}
+			c = &cell{token: c.token, pos: c.pos, serial: c.serial, gone: c.gone, adapters: c.adapters}
 			b.used++
 		}
 		c.owners++

@@ -57,8 +57,8 @@ func (b *Backend) OpenSamplers() (open, twice int) {
 }
 
 // draw chooses the token behind history and accepts it.
-func (s *Sampler) draw(history []int32) inference.Sampled {
-	token := s.next(history)
+func (s *Sampler) draw(history []int32, adapters uint64) inference.Sampled {
+	token := s.next(history, adapters)
 	s.accepted = append(s.accepted, token)
 	out := inference.Sampled{Token: token}
 	if s.spec.Logprobs {
@@ -70,7 +70,7 @@ func (s *Sampler) draw(history []int32) inference.Sampled {
 	return out
 }
 
-func (s *Sampler) next(history []int32) int32 {
+func (s *Sampler) next(history []int32, adapters uint64) int32 {
 	b := s.b
 	if b.o.Next != nil {
 		return b.o.Next(history)
@@ -83,7 +83,7 @@ func (s *Sampler) next(history []int32) int32 {
 		}
 		return EOG
 	}
-	h := uint64(14695981039346656037)
+	h := uint64(14695981039346656037) ^ adapters
 	for _, t := range history {
 		h = (h ^ uint64(t)) * 1099511628211
 	}
@@ -102,12 +102,12 @@ func (s *Sampler) next(history []int32) int32 {
 // Reference is the answer to a prompt without any scheduler: what every
 // request of that specification must get, whatever runs beside it. It ends with
 // EOG, or after limit tokens.
-func (b *Backend) Reference(prompt []int32, spec inference.SamplerSpec, limit int) []int32 {
+func (b *Backend) Reference(prompt []int32, spec inference.SamplerSpec, limit int, adapters ...inference.AdapterScale) []int32 {
 	s := b.sampler(spec)
 	history := append([]int32(nil), prompt...)
 	var answer []int32
 	for len(answer) < limit {
-		t := s.draw(history).Token
+		t := s.draw(history, mark(adapters)).Token
 		answer = append(answer, t)
 		if t == EOG {
 			break
