@@ -84,7 +84,7 @@ type Stream interface {
 	// ended the request. If ctx ends first, Next returns ctx.Err() and the
 	// stream goes on: a caller may use a short ctx to send keep-alives.
 	Next(ctx context.Context) (Event, error)
-	// Close cancels what still runs: its cells are free after the step in
-	// flight. It is safe to call more than once and from any goroutine.
+	// Close cancels what still runs: its cells are free after the steps in
+	// flight, two at most. It is safe to call more than once and from any goroutine.
 	Close() error
 }

@@ -19,16 +19,20 @@ type steady struct {
 	last []int32
 }
 
-func (s *steady) Decode(b *inference.Batch) error {
-	s.last = append(s.last[:0], b.Seq...)
-	return nil
-}
-
-func (s *steady) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
+func (s *steady) Step(b *inference.Batch, rows []inference.SampleRow, out []inference.Sampled, more bool) (bool, error) {
+	if b != nil {
+		s.last = append(s.last[:0], b.Seq...)
+	}
 	for i := range rows {
 		out[i].Token = 'a' + s.last[rows[i].Index]
 	}
-	return nil
+	if more {
+		for i := range rows {
+			s.last[i] = s.last[rows[i].Index]
+		}
+		s.last = s.last[:len(rows)]
+	}
+	return more, nil
 }
 
 func (s *steady) SeqRemove(_, _, _ int32) bool { return true }
@@ -58,7 +62,9 @@ func decoding(t testing.TB, n int) (*Engine, *loop, []*Stream) {
 
 // round is one turn of the loop, with readers that take what there is.
 func round(e *Engine, l *loop, streams []*Stream) {
-	e.collect(l)
+	if !l.ahead {
+		e.collect(l)
+	}
 	l.step()
 	e.publish(l)
 	for _, s := range streams {

@@ -36,6 +36,7 @@ func (e *Engine) Drain(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closing = true
+	e.b.Hold(true)
 	for r := range e.open {
 		// At once, even if the backend does not return.
 		r.stream.finish(inference.ErrShutdown)

@@ -37,6 +37,10 @@ type Config struct {
 	// Deadline is how long a request that names none may take, from submission
 	// (1ms..168h, default: no deadline).
 	Deadline time.Duration `yaml:"deadline"`
+	// StepByStep lets no step begin before the tokens of the one before were
+	// handed out. The tokens are the same and come later: it is there to look for
+	// faults.
+	StepByStep bool `yaml:"step_by_step"`
 	// Prefix says what is shared and what is kept of finished requests.
 	Prefix PrefixConfig `yaml:"prefix_cache"`
 }

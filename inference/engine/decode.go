@@ -17,16 +17,16 @@ func (l *loop) compute() bool {
 		if l.batch.Len() == 0 {
 			return false
 		}
-		start := l.now()
-		err := l.adapt()
-		if err != nil {
+		if err := l.adapt(); err != nil {
 			l.failParts(engineError(err))
 			return true
 		}
-		err = l.b.Decode(&l.batch)
+		l.wantRows()
+		l.began = l.now()
+		err := l.run(&l.batch, l.goesOn())
 		switch {
 		case err == nil:
-			l.sample(start)
+			l.sample()
 			return true
 		case errors.Is(err, inference.ErrNoSlot):
 			var again bool
@@ -39,6 +39,23 @@ func (l *loop) compute() bool {
 			return true
 		}
 	}
+}
+
+// wantRows asks for a token for every part that ends in a wanted row.
+func (l *loop) wantRows() {
+	l.rows, l.sampling = l.rows[:0], l.sampling[:0]
+	for _, p := range l.parts {
+		if p.last && !p.c.stopped {
+			l.rows = append(l.rows, inference.SampleRow{Index: p.first + p.n - 1, Sampler: p.c.sampler})
+			l.sampling = append(l.sampling, p.c)
+		}
+	}
+}
+
+// run computes b, or the batch that the step before went ahead with, and draws.
+func (l *loop) run(b *inference.Batch, more bool) (err error) {
+	l.ahead, err = l.b.Step(b, l.rows, l.sampled[:len(l.rows)], more)
+	return err
 }
 
 // squeeze reacts to a cache that is fuller than the ledger says: it drops what
@@ -96,38 +113,24 @@ func (l *loop) resync(err error) {
 	}
 }
 
-// sample draws a token for every part that ends in a wanted row, and hands it
-// out. start is when the decode began.
-func (l *loop) sample(start time.Time) {
+// sample takes over what was computed and hands out the tokens that were drawn.
+func (l *loop) sample() {
 	prefilled := l.account()
-	l.rows, l.sampling = l.rows[:0], l.sampling[:0]
-	for _, p := range l.parts {
-		if p.last {
-			l.rows = append(l.rows, inference.SampleRow{Index: p.first + p.n - 1, Sampler: p.c.sampler})
-			l.sampling = append(l.sampling, p.c)
-		}
-	}
-	out := l.sampled[:len(l.rows)]
-	clear(out)
-	var err error
-	if len(l.rows) > 0 {
-		err = l.b.Sample(l.rows, out)
-	}
 	now := l.now()
 	l.steps++
-	l.obs.Step(l.rowCount, prefilled, now.Sub(start))
+	l.obs.Step(l.rowCount, prefilled, now.Sub(l.began))
 	if len(l.rows) > 0 {
-		l.pace.observe(l.rowCount, prefilled, now.Sub(start))
+		l.pace.observe(l.rowCount, prefilled, now.Sub(l.began))
 	}
+	l.began = now // of the step that goes ahead
 	for i, c := range l.sampling {
+		t := &l.sampled[i]
 		switch {
 		case c.ended: // with another choice of its request
-		case err != nil:
-			l.fail(c.req, engineError(err), "error", false)
-		case out[i].Err != nil:
-			l.fail(c.req, engineError(out[i].Err), "error", false)
+		case t.Err != nil:
+			l.fail(c.req, engineError(t.Err), "error", false)
 		default:
-			l.accept(c, &out[i], now)
+			l.accept(c, t, now)
 		}
 	}
 }
@@ -154,7 +157,7 @@ func (l *loop) accept(c *choice, t *inference.Sampled, now time.Time) {
 		return
 	}
 	if l.emit(c, t) {
-		l.finish(c, inference.FinishStop)
+		l.stop(c)
 		return
 	}
 	if len(c.tokens) >= c.limit {

@@ -10,7 +10,7 @@
 //
 // # Concurrency
 //
-// One goroutine, locked to its OS thread, owns the backend's context and
+// One goroutine owns the backend's context and
 // everything in type loop; nothing in there needs a lock. [Engine.Submit],
 // [Engine.Stats], [Engine.Drain], [Engine.Close], [Engine.Probe] and
 // [Stream.Close] may be called from any goroutine: they leave letters in a
@@ -23,8 +23,13 @@
 //
 // The loop takes its letters, admits from the queue, gives followers the
 // prefix they wait for, plans one batch (a row of every sequence that decodes,
-// then chunks of prompts), decodes it, samples all rows at once and hands out
+// then chunks of prompts), has it decoded and all rows sampled, and hands out
 // the tokens. It sleeps when there is nothing to compute.
+//
+// Where every sequence decodes and the next batch is certain to be the tokens of
+// this one, the backend begins with it by itself, and the tokens are handed out
+// meanwhile (ahead.go). Until that batch is done too, the loop leaves mailbox and
+// memory alone; a letter in the mailbox keeps further batches from going ahead.
 //
 // # Invariants
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -77,6 +76,7 @@ func assemble(b Backend, c Config, o Observer) (*Engine, *loop, error) {
 		open: map[*request]struct{}{}, drained: make(chan struct{}),
 	}
 	l := newLoop(b, c, o)
+	l.mailed = e.mailed
 	l.admitted, l.ended, l.publish = e.noteAdmitted, e.noteEnded, func() { e.publish(l) }
 	e.publish(l)
 	return e, l, nil
@@ -230,6 +230,7 @@ func (e *Engine) post(ctx context.Context, r *request) error {
 		e.order++
 		r.order = e.order
 		e.arrivals = append(e.arrivals, r)
+		e.b.Hold(true)
 	}
 	e.mu.Unlock()
 	if closed {
@@ -254,6 +255,7 @@ func contextError(ctx context.Context) error {
 func (e *Engine) cancel(r *request, cause error) {
 	e.mu.Lock()
 	e.cancels = append(e.cancels, cancelled{r, cause})
+	e.b.Hold(true)
 	e.mu.Unlock()
 	e.signal()
 }
@@ -267,7 +269,6 @@ func (e *Engine) signal() {
 
 // run is the loop's goroutine.
 func (e *Engine) run(l *loop) {
-	runtime.LockOSThread() // for good: a backend may keep things by thread
 	defer close(e.gone)
 	defer func() {
 		if p := recover(); p != nil {
@@ -281,9 +282,10 @@ func (e *Engine) run(l *loop) {
 }
 
 // turn empties the mailbox, does one step, and sleeps if there was nothing to
-// do. It is false when the engine is closing.
+// do. After a step that went ahead the mailbox waits. It is false when the engine
+// is closing.
 func (e *Engine) turn(l *loop) bool {
-	if !e.collect(l) {
+	if !l.ahead && !e.collect(l) {
 		return false
 	}
 	worked := l.step()
@@ -294,12 +296,20 @@ func (e *Engine) turn(l *loop) bool {
 	return true
 }
 
+// mailed reports whether there is a letter in the mailbox.
+func (e *Engine) mailed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.arrivals) > 0 || len(e.cancels) > 0 || e.closing
+}
+
 // collect takes the letters out of the mailbox.
 func (e *Engine) collect(l *loop) bool {
 	e.mu.Lock()
 	arrivals, cancels := e.arrivals, e.cancels
 	closing := e.closing
 	e.arrivals, e.cancels = nil, nil
+	e.b.Hold(false)
 	e.mu.Unlock()
 	for _, r := range arrivals {
 		l.enqueue(r)

@@ -133,7 +133,11 @@ func expected(b *enginetest.Backend, r *Request, choice int) string {
 	if n := len(tokens); n > 0 && tokens[n-1] == enginetest.EOG {
 		tokens = tokens[:n-1]
 	}
-	return b.Text(tokens)
+	text := b.Text(tokens)
+	for _, stop := range r.Stop {
+		text, _, _ = strings.Cut(text, stop)
+	}
+	return text
 }
 
 func TestAnswersEqualReference(t *testing.T) {

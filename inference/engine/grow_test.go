@@ -84,7 +84,7 @@ func TestBoundedRequestIsNeverPreempted(t *testing.T) {
 	open := h.put(ask("open-ended, and older", 0))
 	h.turn()
 	bounded := h.put(ask("bounded", 120))
-	h.turn()
+	h.take()
 	c := h.l.seqs[1].owner
 	for !ended(bounded) {
 		h.turn()

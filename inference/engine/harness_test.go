@@ -34,7 +34,9 @@ func newHarness(t testing.TB, o enginetest.Options, c Config) *harness {
 func (h *harness) turn() bool {
 	h.t.Helper()
 	h.turns++
-	h.e.collect(h.l)
+	if !h.l.ahead {
+		h.e.collect(h.l)
+	}
 	steps := h.l.steps
 	worked := h.l.step()
 	if h.l.steps > steps {
@@ -46,6 +48,14 @@ func (h *harness) turn() bool {
 	h.e.publish(h.l)
 	h.check()
 	return worked
+}
+
+// take turns until the mailbox is empty: a step that has gone ahead comes first.
+func (h *harness) take() {
+	h.t.Helper()
+	for h.turn(); h.e.mailed(); {
+		h.turn()
+	}
 }
 
 // settle turns until there is nothing to do.
@@ -68,6 +78,9 @@ func (h *harness) shut() {
 	h.e.mu.Lock()
 	h.e.closing = true
 	h.e.mu.Unlock()
+	for h.l.ahead {
+		h.turn()
+	}
 	h.e.collect(h.l)
 	h.l.shutDown()
 	h.e.publish(h.l)

@@ -73,6 +73,12 @@ type loop struct {
 	sampled  []inference.Sampled
 	sampling []*choice
 
+	// Of a step that goes ahead: see ahead.go.
+	ahead  bool
+	began  time.Time
+	stops  []*choice   // whose stop string came meanwhile
+	mailed func() bool // tells whether somebody wants the loop
+
 	now       func() time.Time
 	steps     uint64
 	preempted uint64
@@ -104,6 +110,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 		sampling: make([]*choice, 0, cfg.Sequences),
 		parts:    make([]part, 0, cfg.Sequences),
 		prefills: make([]*choice, 0, cfg.Sequences),
+		stops:    make([]*choice, 0, cfg.Sequences),
 		now:      time.Now,
 	}
 	l.pace.min = min(l.pace.min, l.pace.max)
@@ -133,6 +140,10 @@ func capacity(t inference.Traits) int {
 
 // step does one round of work and reports whether there was any.
 func (l *loop) step() bool {
+	if l.ahead {
+		l.catchUp()
+		return true
+	}
 	l.admit()
 	l.follow()
 	l.grow()

@@ -2,22 +2,30 @@ package engine
 
 import "hearth/inference"
 
-// Decoder computes. All methods are called from the one goroutine of the loop,
-// which is locked to its OS thread.
+// Decoder computes. All methods but Hold are called from the one goroutine of the
+// loop.
 type Decoder interface {
 	Traits() inference.Traits
-	// Adapt sets the LoRA adapters that the Decodes from now on compute with; none
+	// Adapt sets the LoRA adapters that the Steps from now on compute with; none
 	// at first. It is called only when they change.
 	Adapt(set []inference.AdapterScale) error
-	// Decode computes one batch of at most Traits.Batch tokens. The error is nil
-	// or wraps one of inference.ErrNoSlot, ErrAborted, ErrBadBatch, ErrDecodeFatal.
-	Decode(b *inference.Batch) error
-	// Sample draws a token for each row of the last Decode, all rows at once,
-	// into out (len(out) == len(rows)). A row's own failure is in out[i].Err.
-	Sample(rows []inference.SampleRow, out []inference.Sampled) error
+	// Step computes b, a batch of at most Traits.Batch tokens, and draws a token
+	// for each of rows from it, all at once, into out (len(out) == len(rows)). A
+	// row's own failure is in out[i].Err. The error is nil or wraps one of
+	// inference.ErrNoSlot, ErrAborted, ErrBadBatch, ErrDecodeFatal; nothing was
+	// drawn then.
+	//
+	// With more, Step may go ahead: if every row drew well and none ended its
+	// generation, the drawn tokens are the next batch, one for each of rows in
+	// their order, and it is being computed when Step returns true. The next call
+	// must then be a Step whose b is nil, which draws from that batch.
+	Step(b *inference.Batch, rows []inference.SampleRow, out []inference.Sampled, more bool) (ahead bool, err error)
+	// Hold keeps Step from going ahead while it is on. Any goroutine may call it.
+	Hold(on bool)
 }
 
 // Memory is the KV cache. A range is [p0, p1); p0 < 0 means 0, p1 < 0 the end.
+// Nothing is asked of it while a Step has gone ahead.
 type Memory interface {
 	// SeqRemove frees the cells of seq in the range that no other sequence
 	// holds. It is false where the memory cannot remove a part (see

@@ -36,10 +36,11 @@ func drawOptions(t *rapid.T) enginetest.Options {
 
 func drawConfig(t *rapid.T) Config {
 	return Config{
-		Sequences: rapid.IntRange(1, 6).Draw(t, "running at most"),
-		Queue:     1000,
-		MinChunk:  rapid.IntRange(1, 8).Draw(t, "min chunk"),
-		Reserve:   rapid.IntRange(1, 60).Draw(t, "reserve"),
+		Sequences:  rapid.IntRange(1, 6).Draw(t, "running at most"),
+		Queue:      1000,
+		MinChunk:   rapid.IntRange(1, 8).Draw(t, "min chunk"),
+		Reserve:    rapid.IntRange(1, 60).Draw(t, "reserve"),
+		StepByStep: rapid.IntRange(0, 3).Draw(t, "step by step") == 0,
 		Prefix: PrefixConfig{
 			MinShare:   rapid.IntRange(1, 10).Draw(t, "min share"),
 			MinKeep:    rapid.IntRange(1, 40).Draw(t, "min keep"),
@@ -75,6 +76,9 @@ func drawRequest(t *rapid.T, window, adapters int) *Request {
 		if scale := rapid.SampledFrom([]float32{0, 0.5, 1}).Draw(t, "scale"); rapid.Bool().Draw(t, "adapted") {
 			r.Adapters = append(r.Adapters, inference.AdapterScale{Adapter: i, Scale: scale})
 		}
+	}
+	if rapid.IntRange(0, 2).Draw(t, "stops") == 0 {
+		r.Stop = []string{"e", "a", "t", "\n"}
 	}
 	if rapid.Bool().Draw(t, "warm") {
 		r.Sampling.Temperature = 1

@@ -78,7 +78,8 @@ func (s *Stream) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Close cancels what still runs: its cells are free after the step in flight.
+// Close cancels what still runs: its cells are free after the steps in flight,
+// two at most.
 // Next returns inference.ErrCancelled from then on, unless the request had
 // ended. Close always returns nil.
 func (s *Stream) Close() error {

@@ -85,7 +85,7 @@ func (m *Model) checkAdapters(all []*Adapter) error {
 	return nil
 }
 
-// Adapt sets the adapters that the following Decodes compute with, by their
+// Adapt sets the adapters that the following Steps compute with, by their
 // places in ContextOptions.Adapters; an empty set is the model alone. The next
 // Decode plans its computation anew, which takes milliseconds. What sequences
 // hold stays as it was computed: go on with the adapters that it was begun with.

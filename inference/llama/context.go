@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -111,17 +112,21 @@ type Context struct {
 	// windowOnly is ContextOptions.WindowOnly.
 	windowOnly bool
 
-	done   *os.File // an eventfd: the compute thread has finished a batch
+	done   *os.File // an eventfd: the compute thread has finished a step
 	signal [8]byte  // what is read from it
 
-	// rows[i] is not 0 where token i of the last successful Decode has logits.
-	rows []int8
+	hold *atomic.Uint32 // C reads it: not 0 while Hold is on
+	pin  runtime.Pinner // of hold
+
+	// rows[i] is not 0 where token i of the batch in hand has logits.
+	rows  []int8
+	ahead bool // the batch in hand is being computed: the next step has none
 	// last[s] is the position of sequence s's last token in the batch being
 	// checked, where stamp[s] is that batch's number.
 	last  [maxSequences]int32
 	stamp [maxSequences]uint64
 	batch uint64
-	draw  sampleArrays
+	draw  drawRows
 
 	adapters []*Adapter
 }
@@ -148,7 +153,12 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
 		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), window_only: flag(o.WindowOnly), done: C.int32_t(done),
 	}
-	c := &Context{m: m, adapters: slices.Clone(o.Adapters), done: os.NewFile(uintptr(done), "eventfd"), windowOnly: o.WindowOnly}
+	c := &Context{
+		m: m, adapters: slices.Clone(o.Adapters), done: os.NewFile(uintptr(done), "eventfd"),
+		windowOnly: o.WindowOnly, hold: new(atomic.Uint32),
+	}
+	c.pin.Pin(c.hold)
+	p.hold = (*C.uint32_t)(unsafe.Pointer(c.hold))
 	err = m.use(func(h *C.hearth_model) error {
 		if err := m.checkAdapters(o.Adapters); err != nil {
 			return err
@@ -168,6 +178,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		return nil
 	})
 	if err != nil {
+		c.pin.Unpin()
 		_ = c.done.Close()
 		return nil, fmt.Errorf("create context of %d cells for %d sequences: %w", o.Cells, o.Sequences, err)
 	}
@@ -189,6 +200,7 @@ func (c *Context) Close() error {
 		return fmt.Errorf("close context: %w", ErrClosed)
 	}
 	C.hearth_context_free(c.h)
+	c.pin.Unpin()
 	_ = c.done.Close()
 	c.m.users.add(&c.m.users.contexts, -1)
 	return nil
@@ -241,47 +253,6 @@ func (c *Context) checkBatch(b *inference.Batch) error {
 		return fmt.Errorf("%d of its tokens want an output row, and there are %d", outputs, c.traits.Sequences)
 	}
 	return nil
-}
-
-// Decode computes one batch. The error wraps one of inference.ErrNoSlot,
-// ErrAborted, ErrBadBatch, ErrDecodeFatal, or ErrClosed. At most Traits.Sequences
-// tokens may ask for an output row.
-func (c *Context) Decode(b *inference.Batch) error {
-	c.rows = c.rows[:0]
-	if c.closed.Load() {
-		return fmt.Errorf("decode: %w", ErrClosed)
-	}
-	if err := c.checkBatch(b); err != nil {
-		return fmt.Errorf("decode: %w: %w", inference.ErrBadBatch, err)
-	}
-	C.hearth_decode_start(c.h, C.int32_t(len(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Pos)),
-		(*C.int32_t)(unsafe.SliceData(b.Seq)), (*C.int8_t)(unsafe.SliceData(b.Output)))
-	// Parked here, the goroutine holds no thread inside C. If the read fails, the
-	// next line waits.
-	_, _ = c.done.Read(c.signal[:])
-	if rc := C.hearth_decode_result(c.h); rc != 0 {
-		return c.decodeError(int(rc))
-	}
-	c.rows = append(c.rows, b.Output...)
-	return nil
-}
-
-func (c *Context) decodeError(rc int) error {
-	return fmt.Errorf("decode: %w", decodeFailure(rc, C.GoString(C.hearth_context_error(c.h))))
-}
-
-// decodeFailure is what a code of llama_decode means.
-func decodeFailure(rc int, why string) error {
-	switch {
-	case rc == 1:
-		return inference.ErrNoSlot
-	case rc == 2:
-		return inference.ErrAborted
-	case rc == -1:
-		return fmt.Errorf("%w: %s", inference.ErrBadBatch, why)
-	default:
-		return fmt.Errorf("%w (code %d): %s", inference.ErrDecodeFatal, rc, why)
-	}
 }
 
 // Abort stops the Decode that is running, which returns inference.ErrAborted; one

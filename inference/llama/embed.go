@@ -193,11 +193,12 @@ func (e *Embedder) Embed(inputs [][]int32) ([][]float32, error) {
 		return nil, fmt.Errorf("embed: %w: %w", inference.ErrBadBatch, err)
 	}
 	b := &e.batch
-	C.hearth_decode_start(e.h, C.int32_t(len(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Pos)),
-		(*C.int32_t)(unsafe.SliceData(b.Seq)), (*C.int8_t)(unsafe.SliceData(b.Output)))
-	// Parked here, as in Context.Decode. If the read fails, the next line waits.
+	C.hearth_step_start(e.h, C.int32_t(len(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Token)), (*C.int32_t)(unsafe.SliceData(b.Pos)),
+		(*C.int32_t)(unsafe.SliceData(b.Seq)), (*C.int8_t)(unsafe.SliceData(b.Output)), 0, nil, nil, 0)
+	// Parked here, as in Context.compute. If the read fails, the next line waits.
 	_, _ = e.done.Read(e.signal[:])
-	if rc := C.hearth_decode_result(e.h); rc != 0 {
+	var drawn C.hearth_drawn
+	if rc := C.hearth_step_result(e.h, &drawn); rc != 0 {
 		return nil, fmt.Errorf("embed: %w", decodeFailure(int(rc), C.GoString(C.hearth_context_error(e.h))))
 	}
 	all := make([]float32, len(inputs)*e.traits.Width)

@@ -130,7 +130,8 @@ typedef struct {
     int32_t  unified;
     int32_t  offload_kqv;
     int32_t  window_only; // layers with a sliding window keep no more than it
-    int32_t  done; // an eventfd, which hearth_decode_start signals; it must outlive the context
+    int32_t  done; // an eventfd, which hearth_step_start signals; it must outlive the context
+    const uint32_t * hold; // see hearth_step_start; it must outlive the context
 } hearth_context_params;
 
 typedef struct {
@@ -153,12 +154,35 @@ enum {
 HEARTH_API hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err);
 HEARTH_API void         hearth_context_free(hearth_context * c);
 HEARTH_API const char * hearth_context_error(const hearth_context * c); // of the last failed decode
-// Computes a batch on the context's own thread. The arrays are copied. When it
-// is done, 8 bytes can be read from the eventfd, and hearth_decode_result gives
-// the code of llama_decode or HEARTH_DECODE_EXCEPTION; it waits if need be. It
-// must be called before anything else is done with the context, and once.
-HEARTH_API void    hearth_decode_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output);
-HEARTH_API int32_t hearth_decode_result(hearth_context * c);
+
+enum {
+    HEARTH_MAX_TOP = 20, // places for likeliest tokens, of each row
+};
+
+// What was drawn, by row; a row that failed has status -1. The memory is the
+// context's, until the next step.
+typedef struct {
+    int32_t         ahead;  // the next batch is being computed
+    int32_t         failed; // a row has no logits: nothing was drawn
+    const int32_t * token;
+    const int32_t * status;
+    const int32_t * top_token; // HEARTH_MAX_TOP places a row
+    const int32_t * top_n;
+    const float *   logprob;
+    const float *   top_logprob;
+} hearth_drawn;
+
+// Computes a batch on the context's own thread and draws a token for each row of
+// it; without a batch (n is 0) it draws from the one before. The arrays are
+// copied. If more is not 0, every row drew well, no token ends a generation and
+// *hold is 0, it goes ahead: each row's token becomes the next batch, which is
+// computed at once, and the next step must have no batch of its own.
+// When the tokens are there, 8 bytes can be read from the eventfd, and
+// hearth_step_result gives the code of llama_decode or HEARTH_DECODE_EXCEPTION; it
+// waits if need be, and must be called once for each start.
+HEARTH_API void    hearth_step_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq,
+                                     const int8_t * output, int32_t n_rows, const int32_t * index, hearth_sampler * const * samplers, int32_t more);
+HEARTH_API int32_t hearth_step_result(hearth_context * c, hearth_drawn * out);
 HEARTH_API void    hearth_abort(hearth_context * c);
 HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
@@ -204,7 +228,7 @@ typedef struct {
     int32_t pooling;
 } hearth_embedder_traits;
 
-// A context that pools: hearth_decode_* compute with it, and hearth_context_free
+// A context that pools: hearth_step_* compute with it, without rows, and hearth_context_free
 // frees it. Nothing stays in its memory from one batch to the next.
 HEARTH_API hearth_context * hearth_embedder_new(hearth_model * m, const hearth_embedder_params * p, hearth_embedder_traits * traits, char ** err);
 // Copies the width numbers of a sequence of the last batch to out. 0, or -1 if there are none.
@@ -268,12 +292,6 @@ HEARTH_API void         hearth_sampler_free(hearth_sampler * s);
 // Advances the sampler over a token that it did not draw; tests script with it.
 HEARTH_API int32_t      hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err);
 HEARTH_API const char * hearth_sampler_error(const hearth_sampler * s); // of the last failed row
-
-// Draws a token for each row; a row that failed has status -1. Top arrays have
-// stride places a row. Returns 0, or -1 if a row has no logits (nothing is drawn).
-HEARTH_API int32_t hearth_sample(hearth_context * c, int32_t n, const int32_t * index, hearth_sampler * const * samplers,
-                                 int32_t * token, int32_t * status, float * logprob,
-                                 int32_t * top_token, float * top_logprob, int32_t * top_n, int32_t stride);
 
 // Compiles GBNF without keeping it, to say whether it is any good. 0 or -1.
 HEARTH_API int32_t hearth_grammar_check(hearth_model * m, const char * gbnf, char ** err);

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// The thread that computes batches.
+// The thread that computes batches and draws from them.
 
 #include "shim_context.h"
 
@@ -9,53 +9,80 @@
 
 namespace hearth {
 
-compute_thread::compute_thread(std::function<int32_t()> f, int done) : f(std::move(f)), done(done), thread([this] { run(); }) {}
+compute_thread::compute_thread(std::function<int32_t()> compute, std::function<bool()> draw, int done) :
+    compute(std::move(compute)), draw(std::move(draw)), done(done), thread([this] { run(); }) {}
 
 compute_thread::~compute_thread() {
     {
         std::lock_guard<std::mutex> lock(mutex);
-        state = STOP;
+        stop = true;
     }
     changed.notify_all();
     thread.join();
 }
 
-void compute_thread::start() {
+void compute_thread::start(bool batch, const std::function<void()> & order) {
     {
         std::lock_guard<std::mutex> lock(mutex);
-        state = WANTED;
+        order();
+        has_batch = batch;
+        computing = computing || batch;
+        wanted    = true;
     }
     changed.notify_all();
 }
 
-int32_t compute_thread::result() {
+int32_t compute_thread::result(bool & ahead) {
     std::unique_lock<std::mutex> lock(mutex);
-    changed.wait(lock, [&] { return state != WANTED; });
+    changed.wait(lock, [&] { return !wanted; });
+    ahead = went_ahead;
     return code;
+}
+
+void compute_thread::rest() {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return !computing; });
 }
 
 void compute_thread::run() {
     pthread_setname_np(pthread_self(), "hearth-compute");
     std::unique_lock<std::mutex> lock(mutex);
+    bool    ahead = false; // the batch that the last draw made is computed: rc tells how well
+    int32_t rc    = 0;
     while (true) {
-        changed.wait(lock, [&] { return state != IDLE; });
-        if (state == STOP) {
+        changed.wait(lock, [&] { return wanted || stop; });
+        if (stop) {
             return;
         }
-        lock.unlock();
-        const int32_t rc = f();
-        lock.lock();
-        code = rc;
-        if (state == WANTED) {
-            state = IDLE;
+        if (has_batch || !ahead) {
+            rc = 0;
         }
+        const bool batch = has_batch;
+        lock.unlock();
+        if (batch) {
+            rc = compute();
+        }
+        ahead = rc == 0 && draw();
+        lock.lock();
+        code       = rc;
+        went_ahead = ahead;
+        computing  = ahead;
+        has_batch  = false;
+        wanted     = false;
         lock.unlock();
         changed.notify_all();
         // Whoever sleeps on it finds the result there. A write that fails would
         // only mean that nobody does.
         const uint64_t one = 1;
         (void) !write(done, &one, sizeof one);
+        if (ahead) {
+            rc = compute();
+        }
         lock.lock();
+        if (ahead) {
+            computing = false;
+            changed.notify_all();
+        }
     }
 }
 

@@ -60,6 +60,34 @@ bool hearth::on_abort(void * arg) {
     return ((std::atomic<bool> *) arg)->load(std::memory_order_relaxed);
 }
 
+void hearth::make_room(hearth_context & c) {
+    const int32_t n = c.traits.batch;
+    c.token.resize(n);
+    c.pos.resize(n);
+    c.seq.resize(n);
+    c.output.resize(n);
+    c.n_seq_id.assign(n, 1);
+    for (llama_seq_id & id : c.seq) {
+        c.seq_id.push_back(&id);
+    }
+    c.drawing.make_room(c.traits.sequences);
+}
+
+void drawing::make_room(size_t n) {
+    if (n <= rows.size()) {
+        return;
+    }
+    rows.resize(n);
+    index.reserve(n);
+    samplers.reserve(n);
+    token.resize(n);
+    status.resize(n);
+    logprob.resize(n);
+    top_n.resize(n);
+    top_token.resize(n * HEARTH_MAX_TOP);
+    top_logprob.resize(n * HEARTH_MAX_TOP);
+}
+
 static void set_batch(hearth_context & c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
     c.n_tokens = n;
     std::copy(token, token + n, c.token.begin());
@@ -281,18 +309,11 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         t.vocabulary = m->n_vocab;
         t.unified    = p->unified != 0;
 
-        c->token.resize(t.batch);
-        c->pos.resize(t.batch);
-        c->seq.resize(t.batch);
-        c->output.resize(t.batch);
-        c->n_seq_id.assign(t.batch, 1);
-        for (llama_seq_id & id : c->seq) {
-            c->seq_id.push_back(&id);
-        }
-        c->rows.reserve(p->sequences);
+        make_room(*c);
+        c->hold = p->hold;
         c->pool = std::make_unique<sample_pool>(p->threads);
         probe(*c, p->window_only != 0);
-        c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, p->done);
+        c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, [c = c.get()] { return draw(*c); }, p->done);
         *traits    = t;
         return c.release();
     });
@@ -306,13 +327,25 @@ const char * hearth_context_error(const hearth_context * c) {
     return c->error.c_str();
 }
 
-void hearth_decode_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output) {
-    set_batch(*c, n, token, pos, seq, output);
-    c->compute->start();
+void hearth_step_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output,
+                       int32_t n_rows, const int32_t * index, hearth_sampler * const * samplers, int32_t more) {
+    c->compute->start(n > 0, [&] {
+        if (n > 0) {
+            set_batch(*c, n, token, pos, seq, output);
+        }
+        c->drawing.make_room(n_rows);
+        c->drawing.index.assign(index, index + n_rows);
+        c->drawing.samplers.assign(samplers, samplers + n_rows);
+        c->drawing.more = more != 0;
+    });
 }
 
-int32_t hearth_decode_result(hearth_context * c) {
-    return c->compute->result();
+int32_t hearth_step_result(hearth_context * c, hearth_drawn * out) {
+    bool          ahead = false;
+    const int32_t rc    = c->compute->result(ahead);
+    drawing &     d     = c->drawing;
+    *out                = { ahead, d.failed, d.token.data(), d.status.data(), d.top_token.data(), d.top_n.data(), d.logprob.data(), d.top_logprob.data() };
+    return rc;
 }
 
 void hearth_abort(hearth_context * c) {
@@ -330,6 +363,7 @@ static bool is_empty(const hearth_context & c) {
 
 int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, 0, [&] {
+        c->compute->rest();
         const bool removed = llama_memory_seq_rm(c->mem, seq, p0, p1);
         if (removed && p0 <= 0 && p1 < 0 && is_empty(*c)) {
             // An emptied memory goes on where it stopped, a cleared one starts at
@@ -342,15 +376,22 @@ int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
 
 int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, -1, [&] {
+        c->compute->rest();
         llama_memory_seq_cp(c->mem, src, dst, p0, p1);
         return 0;
     });
 }
 
 int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq) {
-    return guard<int32_t>(nullptr, -1, [&] { return (int32_t) llama_memory_seq_pos_max(c->mem, seq); });
+    return guard<int32_t>(nullptr, -1, [&] {
+        c->compute->rest();
+        return (int32_t) llama_memory_seq_pos_max(c->mem, seq);
+    });
 }
 
 int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq) {
-    return guard<int32_t>(nullptr, -1, [&] { return (int32_t) llama_memory_seq_pos_min(c->mem, seq); });
+    return guard<int32_t>(nullptr, -1, [&] {
+        c->compute->rest();
+        return (int32_t) llama_memory_seq_pos_min(c->mem, seq);
+    });
 }

@@ -41,27 +41,59 @@ class sample_pool {
     bool     stop       = false;
 };
 
-// A thread that computes one batch at a time. The goroutine that wants the batch
-// is parked meanwhile: a thread of Go's that waits inside C keeps its runtime's
-// monitor awake, which takes the cores from those that compute.
+// A thread that computes one batch at a time and draws from it. The goroutine
+// that wants the tokens is parked meanwhile: a thread of Go's that waits inside C
+// keeps its runtime's monitor awake, which takes the cores from those that
+// compute.
+//
+// Where draw made the next batch from what it drew, that one is computed at once,
+// while the caller still handles the tokens; the draw from it waits for the order.
 class compute_thread {
   public:
-    // f is called on the thread for each start; done is an eventfd of the caller.
-    compute_thread(std::function<int32_t()> f, int done);
+    // compute computes the batch in hand; draw carries out the order, and is true
+    // if it made a next batch. Both are called on the thread. done is an eventfd
+    // of the caller.
+    compute_thread(std::function<int32_t()> compute, std::function<bool()> draw, int done);
     ~compute_thread();
-    void    start();  // the batch before must be done
-    int32_t result(); // waits until the batch is done
+
+    // Has the batch in hand computed, unless batch is false, and then draws. The
+    // start before must be done. order is called first, and may set what draw
+    // reads, and with a batch, which is only allowed at rest, also the batch.
+    void    start(bool batch, const std::function<void()> & order);
+    // The code of compute, when the start is done. ahead: a next batch is being
+    // computed, and the next start must be one without a batch.
+    int32_t result(bool & ahead);
+    void    rest(); // waits until nothing is being computed
 
   private:
     void run();
 
-    std::function<int32_t()> f;
+    std::function<int32_t()> compute;
+    std::function<bool()>    draw;
     int                      done;
     std::mutex               mutex;
     std::condition_variable  changed;
-    enum { IDLE, WANTED, STOP } state = IDLE;
-    int32_t                  code = 0;
+    bool                     wanted     = false; // a start is not done
+    bool                     has_batch  = false; // with a batch
+    bool                     computing  = false;
+    bool                     went_ahead = false;
+    bool                     stop       = false;
+    int32_t                  code       = 0;
     std::thread              thread; // the last member: it starts when the others are there
+};
+
+// Which rows of the batch in hand to draw from, and what came of it.
+struct drawing {
+    std::vector<int32_t>          index;
+    std::vector<hearth_sampler *> samplers;
+    bool                          more = false; // go ahead if nothing speaks against it
+
+    bool                 failed = false; // a row had no logits: nothing was drawn
+    std::vector<int32_t> token, status, top_token, top_n;
+    std::vector<float>   logprob, top_logprob;
+    std::vector<const float *> rows;
+
+    void make_room(size_t n); // for as many rows
 };
 
 } // namespace hearth
@@ -85,7 +117,9 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     std::vector<int8_t>         output;
     std::vector<int32_t>        n_seq_id; // all ones
     std::vector<llama_seq_id *> seq_id;   // into seq
-    std::vector<const float *>  rows;
+
+    hearth::drawing  drawing;
+    const uint32_t * hold = nullptr; // not 0: do not go ahead
 
     bool embeds = false; // made by hearth_embedder_new: each batch begins with an empty memory
 
@@ -100,6 +134,8 @@ namespace hearth {
 // Shared by the two kinds of context.
 void      attach_threads(hearth_context & c, int32_t n, int32_t n_batch);
 bool      on_abort(void * flag); // an std::atomic<bool>
+void      make_room(hearth_context & c); // for batches of traits.batch tokens
 int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
+bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the batch in hand is the next one
 
 } // namespace hearth

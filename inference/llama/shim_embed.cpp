@@ -82,15 +82,8 @@ hearth_context * hearth_embedder_new(hearth_model * m, const hearth_embedder_par
         c->traits.batch      = t.batch;
         c->traits.sequences  = t.sequences;
         c->traits.vocabulary = t.vocabulary;
-        c->token.resize(t.batch);
-        c->pos.resize(t.batch);
-        c->seq.resize(t.batch);
-        c->output.resize(t.batch);
-        c->n_seq_id.assign(t.batch, 1);
-        for (llama_seq_id & id : c->seq) {
-            c->seq_id.push_back(&id);
-        }
-        c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, p->done);
+        make_room(*c);
+        c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, [] { return false; }, p->done);
         return c.release();
     });
 }

@@ -471,32 +471,58 @@ static int64_t cost(const hearth_sampler & s) {
     return c;
 }
 
-int32_t hearth_sample(hearth_context * c, int32_t n, const int32_t * index, hearth_sampler * const * samplers, int32_t * token,
-                      int32_t * status, float * logprob, int32_t * top_token, float * top_logprob, int32_t * top_n, int32_t stride) {
-    return guard<int32_t>(nullptr, -1, [&] {
-        // the first of these waits for the backend, once for all rows
-        c->rows.resize(n);
+// The tokens that were drawn become the batch in hand, one for each row.
+static bool go_ahead(hearth_context & c) {
+    drawing &    d = c.drawing;
+    const size_t n = d.index.size();
+    for (size_t i = 0; i < n; i++) {
+        if (d.status[i] != 0 || llama_vocab_is_eog(c.model->vocab, d.token[i]) || c.pos[d.index[i]] + 1 >= c.traits.context ||
+            (i > 0 && d.index[i] <= d.index[i - 1])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const int32_t from = d.index[i]; // not before i: nothing is overwritten that is still needed
+        c.token[i]  = d.token[i];
+        c.pos[i]    = c.pos[from] + 1;
+        c.seq[i]    = c.seq[from];
+        c.output[i] = 1;
+    }
+    c.n_tokens = (int32_t) n;
+    return n > 0;
+}
+
+bool hearth::draw(hearth_context & c) noexcept {
+    drawing &     d = c.drawing;
+    const int32_t n = (int32_t) d.index.size();
+    d.failed        = false;
+    try {
         int64_t total = 0;
         for (int32_t i = 0; i < n; i++) {
-            c->rows[i] = llama_get_logits_ith(c->ctx, index[i]);
-            if (!c->rows[i]) {
-                return -1;
+            d.rows[i] = llama_get_logits_ith(c.ctx, d.index[i]);
+            if (!d.rows[i]) {
+                d.failed = true;
+                return false;
             }
-            total += cost(*samplers[i]);
+            total += cost(*d.samplers[i]);
         }
         const std::function<void(int, scratch &)> f = [&](int i, scratch & w) {
-            hearth_sampler & s = *samplers[i];
-            status[i]          = -1;
+            hearth_sampler & s   = *d.samplers[i];
+            const int64_t    top = (int64_t) i * HEARTH_MAX_TOP;
+            d.status[i]          = -1;
             try {
-                token[i]  = sample_row(s, c->rows[i], w, { logprob + i, top_token + (int64_t) i * stride, top_logprob + (int64_t) i * stride, top_n + i });
-                status[i] = 0;
+                d.token[i]  = sample_row(s, d.rows[i], w, { &d.logprob[i], &d.top_token[top], &d.top_logprob[top], &d.top_n[i] });
+                d.status[i] = 0;
             } catch (const std::exception & e) {
                 s.error = e.what();
             } catch (...) {
                 s.error = "unknown C++ exception";
             }
         };
-        c->pool->run(n, total > 150, f);
-        return 0;
-    });
+        c.pool->run(n, total > 150, f);
+    } catch (...) { // of llama.cpp, about a row that is not there
+        d.failed = true;
+        return false;
+    }
+    return d.more && __atomic_load_n(c.hold, __ATOMIC_ACQUIRE) == 0 && go_ahead(c);
 }

@@ -43,7 +43,7 @@ type Options struct {
 	// Prompt is the text of the prompt, control tokens included.
 	Reply func(prompt string) string
 	// OnDecode, if set, is called before a batch is computed. An error is what
-	// Decode returns; with ErrAborted and ErrDecodeFatal the first micro-batch
+	// Step returns; with ErrAborted and ErrDecodeFatal the first micro-batch
 	// is computed all the same.
 	OnDecode func(b *inference.Batch) error
 	// OnSample, if set, may replace the answer of a row, Err included, and fail
@@ -51,6 +51,8 @@ type Options struct {
 	OnSample func(rows []inference.SampleRow, out []inference.Sampled) error
 	// OnSampler, if set, may refuse a sampler.
 	OnSampler func(*inference.SamplerSpec) error
+	// NoAhead lets no Step go ahead.
+	NoAhead bool
 	// Quiet records no calls.
 	Quiet bool
 }
@@ -81,11 +83,14 @@ type Backend struct {
 	traits inference.Traits
 
 	inside atomic.Bool
+	hold   atomic.Bool
 	mu     sync.Mutex // for those who look from outside
 	seqs   [][]*cell  // by id: the cells in the order of positions
 	used   int
 	made   uint64
 	last   inference.Batch
+	next   inference.Batch // what a Step went ahead with
+	ahead  bool
 	calls  []Call
 
 	adapters []inference.AdapterScale // that are set
@@ -125,12 +130,62 @@ func New(o Options) *Backend {
 // Traits implements engine.Decoder.
 func (b *Backend) Traits() inference.Traits { return b.traits }
 
-// enter panics if another goroutine is in the backend.
+// Step implements engine.Decoder. A batch that it goes ahead with is computed by
+// the next Step, so that whoever looks in between sees the memory as it was.
+func (b *Backend) Step(batch *inference.Batch, rows []inference.SampleRow, out []inference.Sampled, more bool) (bool, error) {
+	if (batch == nil) != b.ahead {
+		panic(fmt.Sprintf("enginetest: a step with a batch of its own: %t, while one is ahead: %t", batch != nil, b.ahead))
+	}
+	if batch == nil {
+		b.mu.Lock()
+		b.ahead = false
+		b.mu.Unlock()
+		batch = &b.next
+	}
+	if err := b.Decode(batch); err != nil {
+		return false, err
+	}
+	if len(rows) == 0 {
+		return false, nil
+	}
+	if err := b.Sample(rows, out); err != nil {
+		for i := range out {
+			out[i].Err = err
+		}
+		return false, nil
+	}
+	return more && b.goAhead(rows, out), nil
+}
+
+func (b *Backend) goAhead(rows []inference.SampleRow, out []inference.Sampled) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.o.NoAhead || b.hold.Load() {
+		return false
+	}
+	b.next.Reset()
+	for i, r := range rows {
+		if out[i].Err != nil || b.EndOfGeneration(out[i].Token) {
+			return false
+		}
+		b.next.Add(out[i].Token, b.last.Pos[r.Index]+1, b.last.Seq[r.Index], true)
+	}
+	b.ahead = true
+	return true
+}
+
+// Hold implements engine.Decoder.
+func (b *Backend) Hold(on bool) { b.hold.Store(on) }
+
+// enter panics if another goroutine is in the backend, or a Step has gone ahead.
 func (b *Backend) enter() func() {
 	if !b.inside.CompareAndSwap(false, true) {
 		panic("enginetest: two goroutines use the context at the same time")
 	}
 	b.mu.Lock()
+	if b.ahead {
+		panic("enginetest: the context is used while a step has gone ahead")
+	}
 	return func() {
 		b.mu.Unlock()
 		b.inside.Store(false)
@@ -143,7 +198,7 @@ func (b *Backend) record(c Call) {
 	}
 }
 
-// Decode implements engine.Decoder.
+// Decode computes a batch.
 func (b *Backend) Decode(batch *inference.Batch) error {
 	if !b.inside.CompareAndSwap(false, true) {
 		panic("enginetest: two goroutines use the context at the same time")
@@ -254,7 +309,7 @@ func (b *Backend) check(batch *inference.Batch) {
 	}
 }
 
-// Sample implements engine.Decoder.
+// Sample draws from the last batch.
 func (b *Backend) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
 	defer b.enter()()
 	if len(rows) != len(out) || len(rows) == 0 {

@@ -1,0 +1,165 @@
+package llama
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"hearth/inference"
+)
+
+// steps runs rows of one prompt each for n tokens, and returns them by row and
+// how many steps went ahead.
+func steps(t *testing.T, m *Model, specs []inference.SamplerSpec, n int, more bool) (got [][]int32, ahead int) {
+	t.Helper()
+	c := newContext(t, m, ContextOptions{Cells: 1024, Sequences: len(specs), Unified: true})
+	tokens := tokenize(t, m, capital)
+	var b inference.Batch
+	rows, out := make([]inference.SampleRow, len(specs)), make([]inference.Sampled, len(specs))
+	for i, spec := range specs {
+		for pos, id := range tokens {
+			b.Add(id, int32(pos), int32(i), pos == len(tokens)-1)
+		}
+		rows[i] = inference.SampleRow{Index: b.Len() - 1, Sampler: newSampler(t, m, spec, false)}
+	}
+	got = make([][]int32, len(specs))
+	next := &b
+	for step := range n {
+		went, err := c.Step(next, rows, out, more && step < n-1)
+		must(t, err)
+		b.Reset()
+		for i := range out {
+			must(t, out[i].Err)
+			got[i] = append(got[i], out[i].Token)
+			rows[i].Index = i
+			b.Add(out[i].Token, int32(len(tokens)+step), int32(i), true)
+		}
+		if next = &b; went {
+			next = nil
+			ahead++
+		}
+	}
+	return got, ahead
+}
+
+// TestStepsAheadGiveTheSameTokens: greedy, drawn, penalized and by a grammar.
+func TestStepsAheadGiveTheSameTokens(t *testing.T) {
+	m := sharedModel(t)
+	warm := inference.SamplerSpec{Sampling: inference.DefaultSampling(), Seed: 11}
+	penalized := greedySpec()
+	penalized.RepeatPenalty = 1.3
+	digits := greedySpec()
+	digits.Grammar = &inference.Grammar{GBNF: `root ::= [0-9 ]+`}
+	specs := []inference.SamplerSpec{greedySpec(), warm, penalized, digits}
+	const n = 24
+	want, none := steps(t, m, specs, n, false)
+	got, ahead := steps(t, m, specs, n, true)
+	if none != 0 || ahead < n/2 {
+		t.Errorf("%d steps went ahead without leave, %d of %d with it", none, ahead, n-1)
+	}
+	for i := range specs {
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("row %d: %v ahead, %v step by step", i, got[i], want[i])
+		}
+	}
+}
+
+func TestStepGoesAheadOnlyWhereItMay(t *testing.T) {
+	m := sharedModel(t)
+	tokens := tokenize(t, m, capital)
+	begin := func(t *testing.T, o ContextOptions, spec inference.SamplerSpec) (*Context, *inference.Batch, []inference.SampleRow) {
+		c := newContext(t, m, o)
+		var b inference.Batch
+		for pos, id := range tokens {
+			b.Add(id, int32(pos), 0, pos == len(tokens)-1)
+		}
+		return c, &b, []inference.SampleRow{{Index: b.Len() - 1, Sampler: newSampler(t, m, spec, false)}}
+	}
+	wide := ContextOptions{Cells: 256, Sequences: 1, Unified: true}
+	out := make([]inference.Sampled, 1)
+
+	t.Run("held", func(t *testing.T) {
+		c, b, rows := begin(t, wide, greedySpec())
+		c.Hold(true)
+		if ahead, err := c.Step(b, rows, out, true); ahead || err != nil {
+			t.Errorf("ahead %v, %v", ahead, err)
+		}
+	})
+	t.Run("end of generation", func(t *testing.T) {
+		eog := greedySpec()
+		for id := range int32(m.Info().Vocabulary) {
+			if m.EndOfGeneration(id) {
+				eog.LogitBias = map[int32]float32{id: 100}
+			}
+		}
+		c, b, rows := begin(t, wide, eog)
+		if ahead, err := c.Step(b, rows, out, true); ahead || err != nil || !m.EndOfGeneration(out[0].Token) {
+			t.Errorf("ahead %v after token %d, %v", ahead, out[0].Token, err)
+		}
+	})
+	t.Run("end of the context", func(t *testing.T) {
+		c := newContext(t, m, ContextOptions{Cells: 256, Sequences: 1, Batch: 512, Unified: true})
+		var b inference.Batch
+		for pos := range c.Traits().Context {
+			b.Add(tokens[pos%len(tokens)], int32(pos), 0, pos == c.Traits().Context-1)
+		}
+		rows := []inference.SampleRow{{Index: b.Len() - 1, Sampler: newSampler(t, m, greedySpec(), false)}}
+		if ahead, err := c.Step(&b, rows, out, true); ahead || err != nil {
+			t.Errorf("ahead %v, %v", ahead, err)
+		}
+	})
+	t.Run("refused row", func(t *testing.T) {
+		c, b, rows := begin(t, wide, greedySpec())
+		rows[0].Index = 0
+		if ahead, err := c.Step(b, rows, out, true); ahead || err != nil || out[0].Err == nil {
+			t.Errorf("ahead %v, %v, row %v", ahead, err, out[0].Err)
+		}
+	})
+	t.Run("rules", func(t *testing.T) {
+		c, b, rows := begin(t, wide, greedySpec())
+		if _, err := c.Step(nil, rows, out, true); !errors.Is(err, inference.ErrBadBatch) {
+			t.Errorf("no batch and none ahead: %v", err)
+		}
+		ahead, err := c.Step(b, rows, out, true)
+		if must(t, err); !ahead {
+			t.Fatal("it did not go ahead")
+		}
+		if _, err := c.Step(b, rows, out, true); !errors.Is(err, inference.ErrBadBatch) {
+			t.Errorf("a batch while another is computed: %v", err)
+		}
+		if err := c.Sample(rows, out); !errors.Is(err, inference.ErrBadBatch) {
+			t.Errorf("sampling from a batch that is computed: %v", err)
+		}
+		// The memory waits for the batch.
+		if end := c.SeqPosMax(0); int(end) != len(tokens) {
+			t.Errorf("the sequence ends at %d, want %d", end, len(tokens))
+		}
+		rows[0].Index = 0
+		if _, err := c.Step(nil, rows, out, false); err != nil || out[0].Err != nil {
+			t.Errorf("%v, row %v", err, out[0].Err)
+		}
+	})
+	t.Run("closed meanwhile", func(t *testing.T) {
+		_, b, rows := begin(t, wide, greedySpec())
+		c, err := m.NewContext(ContextOptions{Cells: 256, Unified: true, Threads: 1})
+		must(t, err)
+		ahead, err := c.Step(b, rows, out, true)
+		if must(t, err); !ahead {
+			t.Fatal("it did not go ahead")
+		}
+		must(t, c.Close())
+	})
+	t.Run("aborted", func(t *testing.T) {
+		c, b, rows := begin(t, wide, greedySpec())
+		ahead, err := c.Step(b, rows, out, true)
+		if must(t, err); !ahead {
+			t.Fatal("it did not go ahead")
+		}
+		c.Abort()
+		rows[0].Index = 0
+		// It may have been done by then; the abort then waits for the next.
+		if _, err := c.Step(nil, rows, out, false); err != nil && !errors.Is(err, inference.ErrAborted) {
+			t.Errorf("%v", err)
+		}
+	})
+}
