@@ -105,8 +105,8 @@ func readSchema(path string) (inference.Format, error) {
 	if err != nil {
 		return inference.Format{}, usageError(fmt.Errorf("--json-schema: %w", err))
 	}
-	if !json.Valid(b) {
-		return inference.Format{}, usageError(fmt.Errorf("--json-schema: %s is not valid JSON", path))
+	if err := json.Unmarshal(b, new(json.RawMessage)); err != nil {
+		return inference.Format{}, usageError(fmt.Errorf("--json-schema: %s is not valid JSON: %w", path, err))
 	}
 	return inference.Format{Kind: inference.FormatJSONSchema, Schema: b}, nil
 }

@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"errors"
+	"fmt"
 	"regexp/syntax"
 	"strings"
 
@@ -20,7 +22,11 @@ func enforceablePattern(at, p string) error {
 	// The anchors come off before parsing, so that any that is left is inside.
 	re, err := syntax.Parse(p[1:len(p)-1], syntax.Perl)
 	if err != nil {
-		return inference.Invalid(at, "is not a regular expression that can be enforced: %v", err)
+		why := err.Error()
+		if e := (*syntax.Error)(nil); errors.As(err, &e) {
+			why = fmt.Sprintf("%s: %.100q", e.Code, e.Expr) // the expression may be long
+		}
+		return inference.Invalid(at, "is not a regular expression that can be enforced: %s", why)
 	}
 	return enforceableNode(at, re)
 }

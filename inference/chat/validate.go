@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"unicode/utf8"
 
 	"hearth/inference"
 )
@@ -119,12 +120,22 @@ func validateMessage(i int, msg *inference.Message) error {
 	if len(msg.ToolCalls) > 0 && msg.Role != inference.RoleAssistant {
 		return inference.Invalid(at("tool_calls"), "belongs to messages of the assistant only, not of the %s", msg.Role)
 	}
+	// A template is given JSON, where each byte that is no text would become U+FFFD.
+	if !utf8.ValidString(msg.Content) {
+		return inference.Invalid(at("content"), "is not valid UTF-8")
+	}
+	if !utf8.ValidString(msg.Reasoning) {
+		return inference.Invalid(at("reasoning_content"), "is not valid UTF-8")
+	}
 	for j, c := range msg.ToolCalls {
 		if c.Name == "" {
 			return inference.Invalid(at(fmt.Sprintf("tool_calls[%d].function.name", j)), "must not be empty")
 		}
-		if c.Arguments != "" && !json.Valid([]byte(c.Arguments)) {
-			return inference.Invalid(at(fmt.Sprintf("tool_calls[%d].function.arguments", j)), "must be a JSON object as text; if the call was cut off, send it as the message's content instead")
+		if c.Arguments == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(c.Arguments), new(json.RawMessage)); err != nil {
+			return inference.Invalid(at(fmt.Sprintf("tool_calls[%d].function.arguments", j)), "must be a JSON object as text (%v); if the call was cut off, send it as the message's content instead", err)
 		}
 	}
 	return nil
