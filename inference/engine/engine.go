@@ -141,7 +141,10 @@ func (e *Engine) takePlace(r *request) error {
 		return &inference.RetryError{Err: inference.ErrShutdown, After: shutdownRetry}
 	case r.probe:
 	case e.waiting >= e.cfg.Queue:
-		return &inference.RetryError{Err: inference.ErrBusy, After: e.retryAfter()}
+		return &inference.RetryError{
+			Err:   fmt.Errorf("%w: %d requests wait to be computed, and at most %d may: try again later", inference.ErrBusy, e.waiting, e.cfg.Queue),
+			After: e.retryAfter(),
+		}
 	default:
 		e.waiting++
 	}

@@ -117,7 +117,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if !errors.As(err, &retry) || !errors.Is(err, inference.ErrBusy) || retry.After < time.Second || retry.After > time.Minute {
 		t.Errorf("got %v", err)
 	}
-	if s := inference.Classify(err); s.HTTP != 429 || s.RetryAfter < time.Second {
+	if s := inference.Classify(err); s.HTTP != 429 || s.RetryAfter < time.Second || s.Message != "queue is full: 2 requests wait to be computed, and at most 2 may: try again later" {
 		t.Errorf("classified as %+v", s)
 	}
 	close(gate)

@@ -163,6 +163,9 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		if err := m.checkAdapters(o.Adapters); err != nil {
 			return err
 		}
+		if err := checkRoom(o.Cells, int64(C.hearth_cell_bytes(h, p.kv_type, p.window_only)), freeMemory(), o.KVType); err != nil {
+			return err
+		}
 		var t C.hearth_traits
 		var cerr *C.char
 		if c.h = C.hearth_context_new(h, &p, &t, &cerr); c.h == nil {

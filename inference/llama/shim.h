@@ -151,6 +151,9 @@ enum {
     HEARTH_DECODE_EXCEPTION = -1000,
 };
 
+// What the memory of the CPU has to hold of each cell, in bytes; 0 where that is
+// not known or not all of it: a recurrent state, layers on other devices.
+HEARTH_API int64_t hearth_cell_bytes(const hearth_model * m, int32_t kv_type, int32_t window_only);
 HEARTH_API hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err);
 HEARTH_API void         hearth_context_free(hearth_context * c);
 HEARTH_API const char * hearth_context_error(const hearth_context * c); // of the last failed decode

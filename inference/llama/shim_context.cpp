@@ -7,6 +7,7 @@
 
 #include "llama-kv-cache-iswa.h"
 #include "llama-kv-cache.h"
+#include "llama-model.h"
 
 #include <algorithm>
 #include <cmath>
@@ -257,6 +258,21 @@ static ggml_type cache_type(int32_t kv) {
         case HEARTH_KV_Q4_0: return GGML_TYPE_Q4_0;
         default:             return GGML_TYPE_F16;
     }
+}
+
+int64_t hearth_cell_bytes(const hearth_model * m, int32_t kv_type, int32_t window_only) {
+    const auto & hp = m->model->hparams;
+    if (m->n_gpu_layers > 0 || llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model)) {
+        return 0;
+    }
+    const ggml_type type = cache_type(kv_type);
+    int64_t         sum  = 0;
+    for (uint32_t il = 0; il < hp.n_layer(); il++) {
+        if (hp.has_kv(il) && !(window_only && hp.is_swa(il))) {
+            sum += ggml_row_size(type, hp.n_embd_k_gqa(il)) + (hp.is_mla() ? 0 : ggml_row_size(type, hp.n_embd_v_gqa(il)));
+        }
+    }
+    return sum;
 }
 
 hearth_context * hearth_context_new(hearth_model * m, const hearth_context_params * p, hearth_traits * traits, char ** err) {
