@@ -36,6 +36,7 @@ type model struct {
 	TemplateTools bool    `json:"template_tools"`
 	GPULayers     int     `json:"gpu_layers"`
 	Embeds        int     `json:"embeds,omitempty"`
+	WhyNotShared  string  `json:"not_shared_because,omitempty"`
 }
 
 func modelSchema() string {
@@ -57,6 +58,7 @@ func modelSchema() string {
 		member("template_tools", "boolean", "Whether that has a place for tools.", ""),
 		member("gpu_layers", "integer", "Layers that are computed on GPUs.", count),
 		member("embeds", "integer", "Numbers in a vector that embed gets from it; missing if it makes none.", `"minimum":1`),
+		member("not_shared_because", "string", "Why every prompt is computed from its first token; missing where prompts that begin alike share what was computed.", ""),
 	)
 }
 
@@ -67,6 +69,7 @@ func describe(status inference.ModelStatus) model {
 		Description: i.Description, Architecture: i.Architecture, Quantization: i.Quantization,
 		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
 		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width,
+		WhyNotShared: i.WhyNotShared,
 	}
 	if status.State == inference.ModelReady {
 		m.Progress = 1

@@ -140,3 +140,27 @@ func TestClassifiedFailure(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestModelThatSharesNothing: the reason stands wherever the model does.
+func TestModelThatSharesNothing(t *testing.T) {
+	f := saying()
+	f.list[0].Info.WhyNotShared = "it is switched off"
+	url := serve(t, newServer(t, f))
+	eras(t, func(t *testing.T, version string) {
+		p := connect(t, url, version)
+		_, r := p.call("1", "tools/call", `"name":"list_models","arguments":{}`, "")
+		var listed struct {
+			IsError           bool
+			StructuredContent struct{ Models []model }
+		}
+		if err := json.Unmarshal(r.Result, &listed); err != nil || listed.IsError || len(listed.StructuredContent.Models) != 2 {
+			t.Fatalf("%s %v %+v", r.Result, r.Error, err)
+		}
+		if m := listed.StructuredContent.Models; m[0].WhyNotShared != "it is switched off" || m[1].WhyNotShared != "" {
+			t.Errorf("%+v", m)
+		}
+		if _, r := p.call("2", "resources/read", `"uri":"models://tiny"`, ""); !strings.Contains(string(r.Result), `not_shared_because\":\"it is switched off`) {
+			t.Errorf("the resource: %s", r.Result)
+		}
+	})
+}
