@@ -3,71 +3,13 @@
 // Samplers: one a choice, each with its history, random numbers and grammar.
 
 #include "shim_context.h"
-#include "shim_sampling.h"
+#include "shim_sampler.h"
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <stdexcept>
 
 using namespace hearth;
-
-// Above this the vocabulary is sorted as a whole; selection gains nothing.
-static constexpr int32_t SELECT_MAX = 2048;
-
-// Of how many tokens Mirostat's first version estimates the distribution's shape.
-static constexpr int32_t MIROSTAT_M = 100;
-
-struct hearth_sampler : counted<HEARTH_KIND_SAMPLER> {
-    hearth_model *                   model = nullptr;
-    hearth_sampler_params            p{};
-    std::vector<llama_logit_bias>    bias;
-    std::unordered_map<int32_t, int> counts; // of the tokens in recent
-    std::deque<int32_t>              recent;
-    std::unique_ptr<grammar_state>   grammar;
-    std::unique_ptr<dry_state>       dry;
-    std::unique_ptr<ban_list>        ban;
-    std::string                      error;
-
-    llama_sampler * draw  = nullptr; // what follows top-k, with the draw
-    llama_sampler * sigma = nullptr; // top-n-sigma, or NULL
-    llama_sampler * full  = nullptr; // reference: all of llama.cpp's chain
-
-    ~hearth_sampler() {
-        llama_sampler_free(draw);
-        llama_sampler_free(sigma);
-        llama_sampler_free(full);
-    }
-
-    // Mirostat has its own draw: of the other stages only the temperature is left.
-    bool penalizes() const {
-        return p.mirostat == 0 && p.repeat_last_n > 0 && (p.repeat_penalty != 1.0f || p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f);
-    }
-    bool moves_top() const { return p.mirostat == 0 && (narrows_typical() || cuts_top() || p.dynatemp_range > 0.0f); }
-    bool narrows_typical() const { return p.typical_p > 0.0f && p.typical_p < 1.0f; }
-    bool cuts_top() const { return p.xtc_probability > 0.0f && p.xtc_threshold <= 0.5f; }
-    bool greedy() const { return p.temperature <= 0.0f && !moves_top(); }
-    // Whether tokens without a probability make a difference, so that they must
-    // stay among the candidates as llama.cpp leaves them there.
-    bool counts_all() const { return p.mirostat != 0 || sigma || moves_top(); }
-    // Whether the candidates are selected from the logits as they lie.
-    bool selects() const { return p.mirostat == 0 && !sigma && p.top_k > 0 && p.top_k <= SELECT_MAX && p.top_k < model->n_vocab; }
-    bool constrained() const { return ban || (grammar && grammar->constrains()); }
-    bool allows(int32_t token) const {
-        return !(ban && ban->forbids(token)) && !(grammar && grammar->constrains() && !grammar->allows(token));
-    }
-    float bias_of(int32_t token) const {
-        float sum = 0;
-        for (const auto & b : bias) {
-            sum += b.token == token ? b.bias : 0;
-        }
-        return sum;
-    }
-    void accept(int32_t token);
-    void look_back(int32_t token);
-    void remember(int32_t token);
-    void penalize(float * logits) const;
-};
 
 void hearth_sampler::remember(int32_t token) {
     if (!penalizes()) {
@@ -115,59 +57,6 @@ void hearth_sampler::penalize(float * logits) const {
         }
         l -= float(c.second) * p.frequency_penalty + p.presence_penalty;
     }
-}
-
-static llama_sampler * new_chain() {
-    auto params    = llama_sampler_chain_default_params();
-    params.no_perf = true;
-    return llama_sampler_chain_init(params);
-}
-
-static void add_draw(llama_sampler * chain, const hearth_sampler & s) {
-    const auto & p    = s.p;
-    const auto   add  = [&](llama_sampler * stage) { llama_sampler_chain_add(chain, stage); };
-    // llama.cpp takes its default seed for "choose one"; this is one like any other
-    const auto   seed = p.seed == LLAMA_DEFAULT_SEED ? LLAMA_DEFAULT_SEED - 1 : p.seed;
-    if (s.greedy()) {
-        add(llama_sampler_init_greedy());
-        return;
-    }
-    if (p.mirostat != 0) {
-        add(llama_sampler_init_temp(p.temperature));
-        add(p.mirostat == 1 ? llama_sampler_init_mirostat(s.model->n_vocab, seed, p.mirostat_tau, p.mirostat_eta, MIROSTAT_M)
-                            : llama_sampler_init_mirostat_v2(seed, p.mirostat_tau, p.mirostat_eta));
-        return;
-    }
-    if (s.narrows_typical()) {
-        add(llama_sampler_init_typical(p.typical_p, 1));
-    }
-    add(llama_sampler_init_top_p(p.top_p, 1));
-    add(llama_sampler_init_min_p(p.min_p, 1));
-    if (s.cuts_top()) {
-        add(llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, 1, seed));
-    }
-    add(llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent));
-    add(llama_sampler_init_dist(seed));
-}
-
-// All of llama.cpp's stages, for tests to compare with.
-static llama_sampler * reference_chain(const hearth_sampler & s, const std::vector<std::string> & breakers) {
-    const auto & p     = s.p;
-    auto *       chain = new_chain();
-    const auto   add   = [&](llama_sampler * stage) { llama_sampler_chain_add(chain, stage); };
-    add(llama_sampler_init_logit_bias(s.model->n_vocab, (int32_t) s.bias.size(), s.bias.data()));
-    if (p.mirostat == 0) {
-        std::vector<const char *> texts;
-        for (const auto & b : breakers) {
-            texts.push_back(b.c_str());
-        }
-        add(llama_sampler_init_penalties(s.model->n_vocab, p.repeat_last_n, p.repeat_penalty, p.frequency_penalty, p.presence_penalty));
-        add(llama_sampler_init_dry(s.model->vocab, p.dry_multiplier, p.dry_base, p.dry_allowed_length, p.dry_last_n, texts.data(), texts.size()));
-        add(llama_sampler_init_top_n_sigma(p.top_n_sigma));
-        add(llama_sampler_init_top_k(p.top_k));
-    }
-    add_draw(chain, s);
-    return chain;
 }
 
 hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_params * p, const hearth_sampler_counts * n, const int32_t * bias_token,
