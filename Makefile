@@ -60,6 +60,11 @@ test-hostile: build ## 50,000 generated hostile requests against a running serve
 test-mutations: build ## 5,000 mutated model files through the trial load (MUTATIONS=100 for fewer)
 	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutatedModels$$' ./cmd/hearth
 
+.PHONY: test-asan
+test-asan: build yardsticks embedding-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
+	@$(FETCH) sanitized
+	@build/asan.sh $(ARGS)
+
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	@echo "== lint"

@@ -79,7 +79,15 @@ void * deep_main(void * arg) {
 }
 } // namespace
 
+// By how much frames grow where the address sanitizer keeps its red zones in them.
+#ifdef __SANITIZE_ADDRESS__
+static constexpr size_t FRAME_GROWTH = 4;
+#else
+static constexpr size_t FRAME_GROWTH = 1;
+#endif
+
 void run_deep(size_t stack, const std::function<void()> & f) {
+    stack *= FRAME_GROWTH;
     deep_call      call{ &f, nullptr };
     pthread_attr_t attr;
     pthread_attr_init(&attr);

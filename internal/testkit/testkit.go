@@ -67,9 +67,13 @@ func WindowModel(t testing.TB) string {
 	return path
 }
 
-// LibDir returns the folder of the native libraries.
+// LibDir returns the folder of the native libraries: $HEARTH_LIB_DIR, or
+// build/out/lib.
 func LibDir(t testing.TB) string {
 	t.Helper()
+	if dir := os.Getenv("HEARTH_LIB_DIR"); dir != "" {
+		return existing(t, "the native libraries", dir)
+	}
 	return filepath.Dir(existing(t, "the native library", filepath.Join(Root(t), "build", "out", "lib", "libhearth-shim.so")))
 }
 

@@ -12,6 +12,7 @@
 //	               fetch the embedding model, make its GGUF file, print its path
 //	tools          find CMake and Ninja, or fetch them, and print their paths
 //	native         compile llama.cpp and the shim into build/out/lib
+//	sanitized      compile the same with sanitizers into build/out/asan
 //	yardsticks     compile llama-server and the benches into build/out/yardsticks
 //	cuda           compile the CUDA backend into build/out/lib
 //	venv           make the Python environment of the tests and print its python
