@@ -61,7 +61,7 @@ test-mutations: build ## 5,000 mutated model files through the trial load (MUTAT
 	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutatedModels$$' ./cmd/hearth
 
 .PHONY: test-asan
-test-asan: build yardsticks embedding-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
+test-asan: build yardsticks embedding-model window-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
 	@$(FETCH) sanitized
 	@build/asan.sh $(ARGS)
 

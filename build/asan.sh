@@ -23,7 +23,7 @@ watched=(
 
 # The tests of tests/ that pass what is odd or hostile; the others of that folder
 # compare texts and speeds.
-doors='^(TestHostileRequests|TestWhatKills.*|TestCommands.*|TestBadModel.*|TestCellTypes.*|TestDrain|TestSecondIdentical.*)$'
+doors='^(TestHostileRequests|TestWhatKills.*|TestCommands.*|TestBatchSurvives.*|TestBadModel.*|TestCellTypes|TestRefusals.*|TestSecondIdentical.*)$'
 
 run() { # package, then arguments of its test binary
   local package=$1 binary=$libs/${1//\//-}.test

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/mark3labs/mcp-go/mcp"
+
+	"hearth/inference"
 )
 
 // Bounds of one JSON-RPC message. The size of the whole is Config.MaxBodyBytes.
@@ -71,8 +73,8 @@ func decode(data []byte) (*message, error) {
 	if !utf8.Valid(data) {
 		return nil, parseError("the message is not valid UTF-8")
 	}
-	if err := checkEscapes(data); err != nil {
-		return nil, err
+	if half, found := inference.HalfSurrogate(data); found {
+		return nil, parseError(`the escape \u%04X is half of a surrogate pair`, half)
 	}
 	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) > 0 && first[0] == '[' {
 		return nil, invalidRequest("batches are not supported: send one message at a time")
@@ -202,39 +204,6 @@ func canonicalID(raw json.RawMessage) (string, bool) {
 		return "", false
 	}
 	return strconv.FormatInt(n, 10), true
-}
-
-// checkEscapes refuses \u escapes of half a surrogate pair, which every reader
-// would replace by another character. Outside of strings a backslash is a
-// syntax error, which the walker finds.
-func checkEscapes(data []byte) error {
-	unit := func(at int) (rune, bool) {
-		if at+6 > len(data) || data[at] != '\\' || data[at+1] != 'u' {
-			return 0, false
-		}
-		n, err := strconv.ParseUint(string(data[at+2:at+6]), 16, 16)
-		return rune(n), err == nil
-	}
-	for i := 0; i < len(data); {
-		if data[i] != '\\' {
-			i++
-			continue
-		}
-		high, ok := unit(i)
-		switch {
-		case !ok:
-			i += 2
-		case high < 0xD800 || high > 0xDFFF:
-			i += 6
-		default:
-			low, ok := unit(i + 6)
-			if high > 0xDBFF || !ok || low < 0xDC00 || low > 0xDFFF {
-				return parseError(`the escape \u%04X is half of a surrogate pair`, high)
-			}
-			i += 12
-		}
-	}
-	return nil
 }
 
 // place says which rules hold for the keys of an object.

@@ -3,7 +3,6 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 	"strings"
 
 	"hearth/inference"
@@ -18,8 +17,8 @@ const maxDepth = inference.MaxSchemaDepth + 16
 // deep for those that recurse. What is no JSON at all is left to the reader that
 // follows.
 func checkDocument(data []byte) error {
-	if err := checkEscapes(data); err != nil {
-		return err
+	if half, found := inference.HalfSurrogate(data); found {
+		return inference.Invalid("", `the body holds the escape \u%04X, which is half of a surrogate pair: send the whole character`, half)
 	}
 	w := walker{dec: json.NewDecoder(bytes.NewReader(data))}
 	w.dec.UseNumber()
@@ -83,40 +82,6 @@ func (w *walker) value(depth int) error {
 		}
 	}
 	_, _ = w.dec.Token() // the closing one, or a syntax error
-	return nil
-}
-
-// checkEscapes refuses \u escapes of half a surrogate pair, which every reader
-// would replace by another character. Outside of strings a backslash is a syntax
-// error.
-func checkEscapes(data []byte) error {
-	unit := func(at int) (rune, bool) {
-		if at+6 > len(data) || data[at] != '\\' || data[at+1] != 'u' {
-			return 0, false
-		}
-		n, err := strconv.ParseUint(string(data[at+2:at+6]), 16, 16)
-		return rune(n), err == nil
-	}
-	for i := bytes.IndexByte(data, '\\'); i < len(data) && i >= 0; {
-		high, ok := unit(i)
-		switch {
-		case !ok:
-			i += 2
-		case high < 0xD800 || high > 0xDFFF:
-			i += 6
-		default:
-			low, ok := unit(i + 6)
-			if high > 0xDBFF || !ok || low < 0xDC00 || low > 0xDFFF {
-				return inference.Invalid("", `the body holds the escape \u%04X, which is half of a surrogate pair: send the whole character`, high)
-			}
-			i += 12
-		}
-		next := bytes.IndexByte(data[min(i, len(data)):], '\\')
-		if next < 0 {
-			return nil
-		}
-		i += next
-	}
 	return nil
 }
 
