@@ -84,7 +84,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			refuse(w, http.StatusRequestEntityTooLarge, "", mcp.INVALID_REQUEST, fmt.Sprintf("the message has more than %d bytes", e.maxBody))
+			refuse(w, http.StatusRequestEntityTooLarge, "", mcp.INVALID_REQUEST, fmt.Sprintf("the message has more than %d bytes, the most that is read here (server.max_body): send less at once", e.maxBody))
 			return
 		}
 		refuse(w, http.StatusBadRequest, "", mcp.PARSE_ERROR, "the message ended early")

@@ -112,7 +112,7 @@ func (c *stdioConn) serve(ctx context.Context, lines <-chan line) error {
 			return context.Cause(ctx)
 		case l := <-lines:
 			if l.tooLong {
-				c.refuse("", mcp.INVALID_REQUEST, fmt.Sprintf("the message has more than %d bytes", c.server.config.MaxBodyBytes))
+				c.refuse("", mcp.INVALID_REQUEST, fmt.Sprintf("the message has more than %d bytes, the most that is read here (server.max_body): send less at once", c.server.config.MaxBodyBytes))
 			} else if len(l.data) > 0 {
 				c.take(ctx, l.data)
 			}

@@ -116,7 +116,7 @@ func TestRefusalsNameWhatIsNeeded(t *testing.T) {
 		{"answer of a chat", "/v1/chat/completions", `{"messages":[{"role":"user","content":"x"}],"max_tokens":600}`, tooMuch},
 		{"answer of chat", "/mcp", call("chat", `{"prompt":"x","max_tokens":600}`), tooMuch},
 		{"answer of generate", "/mcp", call("generate", `{"prompt":"x","max_tokens":600}`), tooMuch},
-		{"text to tokenize", "/v1/tokenize", `{"text":` + quoted(strings.Repeat("b", 2<<20)) + `}`, `the text has 2097152 bytes, and at most 1048576 can be tokenized at once`},
+		{"text to tokenize", "/v1/tokenize", `{"text":` + quoted(strings.Repeat("b", 2<<20)) + `}`, `the text has 2097152 bytes, and at most 1048576 can be tokenized at once: shorten it`},
 	} {
 		status, answer, err := knock(t.Context(), client, hearth.url+c.path, []byte(c.body))
 		if err != nil {

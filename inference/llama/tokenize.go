@@ -109,7 +109,7 @@ func (m *Model) EndOfGeneration(token int32) bool {
 // Tokenize turns text, UTF-8 of at most MaxTextBytes, into tokens.
 func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, error) {
 	if len(text) > MaxTextBytes {
-		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once", len(text), MaxTextBytes)
+		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once: shorten it, or send it in parts", len(text), MaxTextBytes)
 	}
 	if !utf8.ValidString(text) {
 		return nil, inference.Invalid("", "the text is not valid UTF-8")

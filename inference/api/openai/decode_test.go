@@ -215,7 +215,7 @@ func TestErrorsOfTheModel(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	resp, body = post(t, s, "/v1/chat/completions", `{"a":"`+strings.Repeat("x", 70<<10)+`"}`)
-	if e := errorOf(t, body); resp.StatusCode != 413 || e.Code != "body_too_large" || !strings.Contains(e.Message, "65536") {
+	if e := errorOf(t, body); resp.StatusCode != 413 || e.Code != "body_too_large" || !strings.Contains(e.Message, "more than 65536 bytes, the most that is read here (server.max_body)") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	resp, body = post(t, s, "/v1/embed", `{}`)

@@ -55,7 +55,7 @@ func statusOf(err error) inference.Status {
 	if errors.As(err, &large) {
 		return inference.Status{
 			HTTP: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "body_too_large",
-			Message: "the body has more than " + strconv.FormatInt(large.Limit, 10) + " bytes, which is the limit here",
+			Message: "the body has more than " + strconv.FormatInt(large.Limit, 10) + " bytes, the most that is read here (server.max_body): send less at once",
 		}
 	}
 	return inference.Classify(err)
