@@ -47,6 +47,7 @@ func TestBadModelTakesDownNobody(t *testing.T) {
 	if err != nil || status != http.StatusInternalServerError || !strings.Contains(string(said), "could not be loaded") {
 		t.Errorf("the bad model: %d %s, %v", status, said, err)
 	}
+	(&command{"a measurement of it", "", []string{"bench", "--url", hearth.url, "--model", "bad", "--scenario", "single", "--requests", "1", "--max-tokens", "2"}, 1, "could not be loaded"}).check(t)
 	log := hearth.output.String()
 	for _, say := range []string{"GGML_ASSERT", "SIGABRT", "bad.gguf", "download or convert it again"} {
 		if !strings.Contains(log, say) {

@@ -289,6 +289,15 @@ func TestChatRefuses(t *testing.T) {
 		"broken arguments": {func(r *inference.ChatRequest) {
 			r.Messages[0] = inference.Message{Role: inference.RoleAssistant, ToolCalls: []inference.ToolCall{{Name: "a", Arguments: "{"}}}
 		}, "messages[0].tool_calls[0].function.arguments", "JSON"},
+		"deep arguments": {func(r *inference.ChatRequest) {
+			r.Messages[0] = inference.Message{Role: inference.RoleAssistant, ToolCalls: []inference.ToolCall{{Name: "a", Arguments: strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)}}}
+		}, "messages[0].tool_calls[0].function.arguments", "max depth"},
+		"half a character": {func(r *inference.ChatRequest) { r.Messages[0].Content = "\xff" }, "messages[0].content", "UTF-8"},
+		"half a thought":   {func(r *inference.ChatRequest) { r.Messages[0].Reasoning = "\xc3" }, "messages[0].reasoning_content", "UTF-8"},
+		"long pattern": {func(r *inference.ChatRequest) {
+			p := strings.Repeat("(", 2000) + strings.Repeat(")", 2000)
+			r.Format = inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"string","pattern":"^` + p + `$"}`)}
+		}, "response_format.json_schema.schema.pattern", "nests too deeply: \"((("},
 		"template":     {func(r *inference.ChatRequest) { r.Messages[0].Content = "reject me" }, "messages[0]", "roles must alternate"},
 		"n":            {func(r *inference.ChatRequest) { r.N = 17 }, "n", "16"},
 		"stop":         {func(r *inference.ChatRequest) { r.Stop = []string{""} }, "stop[0]", "512"},
