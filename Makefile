@@ -29,17 +29,17 @@ run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks embedding-model window-model venv lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model window-model rank-model venv lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
-test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model window-model)
+test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model window-model rank-model)
 	@mkdir -p build/out/test
 	@echo "== go test -race"
 	@go test -race -timeout 25m -json ./... | go run ./internal/testreport -skipped build/out/test/skipped-go
 
 .PHONY: test-python
-test-python: ## the tests with the official Python clients (after make build yardsticks embedding-model)
+test-python: ## the tests with the official Python clients (after make build yardsticks embedding-model rank-model)
 	@mkdir -p build/out/test
 	@echo "== pytest"
 	@"$$($(FETCH) venv)" -m pytest -rs tests | tee build/out/test/pytest.log
@@ -61,7 +61,7 @@ test-mutations: build ## 5,000 mutated model files through the trial load (MUTAT
 	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutatedModels$$' ./cmd/hearth
 
 .PHONY: test-asan
-test-asan: build yardsticks embedding-model window-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
+test-asan: build yardsticks embedding-model window-model rank-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
 	@$(FETCH) sanitized
 	@build/asan.sh $(ARGS)
 
@@ -79,11 +79,11 @@ format: ## rewrite the Go files as gofumpt wants them
 	$(TOOL) gofumpt -w .
 
 .PHONY: bench
-bench: build yardsticks ## measure Hearth beside llama-server: tables, JSON, samples, plots
+bench: build yardsticks embedding-model ## measure Hearth beside llama-server: tables, JSON, samples, plots
 	go run ./internal/benchsuite $(ARGS)
 
 .PHONY: bench-%
-bench-%: build yardsticks ## one scenario of make bench
+bench-%: build yardsticks embedding-model ## one scenario of make bench
 	go run ./internal/benchsuite -only $* $(ARGS)
 
 .PHONY: eval-tools
@@ -102,8 +102,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model embedding-model window-model yardsticks venv prerequisites
-native model embedding-model window-model yardsticks venv prerequisites:
+.PHONY: native model embedding-model window-model rank-model yardsticks venv prerequisites
+native model embedding-model window-model rank-model yardsticks venv prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

@@ -17,6 +17,9 @@ const (
 	PoolingMean Pooling = "mean" // their mean
 	PoolingCLS  Pooling = "cls"  // the first token's
 	PoolingLast Pooling = "last" // the last token's
+	// PoolingRank: no vector but a score for a document. A model's file says so;
+	// it cannot be asked for.
+	PoolingRank Pooling = "rank"
 )
 
 // EmbeddingInfo is what a model can embed. The zero value: nothing.
@@ -77,6 +80,11 @@ func Embed(ctx context.Context, m Generator, r *EmbedRequest) (*Embeddings, erro
 		return e.Embed(ctx, r)
 	}
 	return nil, NoEmbeddings(m.Info().ID)
+}
+
+// NoVectors is the error of a model that scores documents.
+func NoVectors(id string) error {
+	return fmt.Errorf("%w: the model %q scores documents and makes no embeddings: ask it at /v1/rerank", ErrUnsupported, id)
 }
 
 // NoEmbeddings is the error of a model that makes no vectors.

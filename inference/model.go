@@ -29,7 +29,9 @@ type ModelInfo struct {
 	Defaults     Sampling
 	// Embedding says what vectors the model makes; the zero value: none.
 	Embedding EmbeddingInfo
-	// EmbeddingOnly: it makes vectors and no text.
+	// Rerank says what documents the model scores; the zero value: none.
+	Rerank RerankInfo
+	// EmbeddingOnly: it makes vectors or scores, and no text.
 	EmbeddingOnly bool
 	// Adapters are the LoRA adapters that requests may use.
 	Adapters []AdapterInfo

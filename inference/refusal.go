@@ -5,6 +5,7 @@ const (
 	ActionChat     = "chat"
 	ActionComplete = "complete"
 	ActionEmbed    = "embed"
+	ActionRerank   = "rerank"
 )
 
 // Refusal is a request to a model that a door refused before it reached a

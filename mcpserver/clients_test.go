@@ -236,7 +236,7 @@ func TestClients(t *testing.T) {
 					if got := c.version(); got != version {
 						t.Errorf("the protocol is %s", got)
 					}
-					if got := c.tools(t); len(got) != 5 {
+					if got := c.tools(t); len(got) != 6 {
 						t.Errorf("tools %v", got)
 					}
 					if got, err := c.chat(context.Background(), "hi"); err != nil || got != text {

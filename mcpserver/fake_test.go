@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type fakeModels struct {
 	chats     []*inference.ChatRequest
 	completes []*inference.CompletionRequest
 	embeds    []*inference.EmbedRequest
+	reranks   []*inference.RerankRequest
 	ended     []error // why Next gave up, one for each stream that did not reach io.EOF
 
 	leases  atomic.Int64 // not yet released
@@ -126,6 +128,28 @@ func (f *fakeModels) stream(prompt string) (inference.Stream, error) {
 	}
 	f.open.Add(1)
 	return s, nil
+}
+
+// ranker is a model that scores documents.
+func ranker(id string) inference.ModelStatus {
+	s := ready(id)
+	s.Info.Rerank = inference.RerankInfo{MaxTokens: 8}
+	return s
+}
+
+// Rerank scores documents by their length, the last first.
+func (l *fakeLease) Rerank(_ context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	l.models.mu.Lock()
+	l.models.reranks = append(l.models.reranks, r)
+	l.models.mu.Unlock()
+	if l.info.Rerank.MaxTokens == 0 {
+		return nil, inference.NoRanking(l.info.ID)
+	}
+	out := &inference.Ranking{Tokens: len(r.Query)}
+	for i := range slices.Backward(r.Documents) {
+		out.Results = append(out.Results, inference.Ranked{Index: i, Score: float32(len(r.Documents[i]))})
+	}
+	return out, nil
 }
 
 // Embed makes vectors of each text's length in bytes and the number of texts.

@@ -37,6 +37,7 @@ type model struct {
 	GPULayers     int     `json:"gpu_layers"`
 	Embeds        int     `json:"embeds,omitempty"`
 	WhyNotShared  string  `json:"not_shared_because,omitempty"`
+	Reranks       bool    `json:"reranks,omitempty"`
 }
 
 func modelSchema() string {
@@ -59,6 +60,7 @@ func modelSchema() string {
 		member("gpu_layers", "integer", "Layers that are computed on GPUs.", count),
 		member("embeds", "integer", "Numbers in a vector that embed gets from it; missing if it makes none.", `"minimum":1`),
 		member("not_shared_because", "string", "Why every prompt is computed from its first token; missing where prompts that begin alike share what was computed.", ""),
+		member("reranks", "boolean", "Whether rerank can ask it; missing if not.", ""),
 	)
 }
 
@@ -68,7 +70,7 @@ func describe(status inference.ModelStatus) model {
 		ID: i.ID, State: string(status.State), Progress: status.Progress,
 		Description: i.Description, Architecture: i.Architecture, Quantization: i.Quantization,
 		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
-		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width,
+		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width, Reranks: i.Rerank.MaxTokens > 0,
 		WhyNotShared: i.WhyNotShared,
 	}
 	if status.State == inference.ModelReady {

@@ -37,8 +37,8 @@ func (r *refusals) take() (told []inference.Refusal, heard int) {
 	defer r.mu.Unlock()
 	r.models.mu.Lock()
 	defer r.models.mu.Unlock()
-	told, heard = r.all, len(r.models.chats)+len(r.models.completes)+len(r.models.embeds)
-	r.all, r.models.chats, r.models.completes, r.models.embeds = nil, nil, nil, nil
+	told, heard = r.all, len(r.models.chats)+len(r.models.completes)+len(r.models.embeds)+len(r.models.reranks)
+	r.all, r.models.chats, r.models.completes, r.models.embeds, r.models.reranks = nil, nil, nil, nil, nil
 	return told, heard
 }
 
@@ -53,6 +53,8 @@ var accounts = []struct {
 	{"chat", `{"prompt":"busy"}`, 1, nil},
 	{"generate", `{"prompt":"a"}`, 1, nil},
 	{"embed", `{"input":["a"],"model":"tiny"}`, 1, nil},
+	{"rerank", `{"query":"a","documents":["b"],"model":"tiny"}`, 1, nil},
+	{"rerank", `{"documents":["b"]}`, 0, []inference.Refusal{{Action: "rerank", RequestID: "r1", Code: "invalid_value"}}},
 	{"embed", `{"input":[]}`, 0, []inference.Refusal{{Action: "embed", RequestID: "r1", Code: "invalid_value"}}},
 	{"embed", `{"input":["a"],"model":"none"}`, 0, []inference.Refusal{{Action: "embed", Model: "none", RequestID: "r1", Code: "model_not_found"}}},
 	{"count_tokens", `{"text":7}`, 0, nil},

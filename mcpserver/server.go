@@ -43,7 +43,7 @@ type Config struct {
 	// RequestID returns the id under which the request that ctx belongs to is
 	// logged, "" if it has none; nil: every call gets a fresh one.
 	RequestID func(ctx context.Context) string
-	// Refused, unless it is nil, is told of each call of chat, embed and generate that
+	// Refused, unless it is nil, is told of each call of chat, embed, generate and rerank that
 	// never reached a model: once, on the goroutine of the call, before the
 	// client is answered. Of all others the model has heard.
 	Refused func(context.Context, inference.Refusal)
@@ -91,7 +91,7 @@ func New(c Config) (*Server, error) {
 		server.WithResourceCompletionProvider(completer{s}),
 		server.WithHooks(hooks),
 	)
-	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool()} {
+	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()} {
 		if err := s.register(t); err != nil {
 			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
 		}
@@ -106,7 +106,7 @@ func New(c Config) (*Server, error) {
 
 const instructions = "A language model that runs on this server. " +
 	"Use `chat` for an answer to a message or a conversation, `generate` to continue a text, " +
-	"`embed` for vectors of texts, `count_tokens` before sending something long, " +
+	"`embed` for vectors of texts, `rerank` to order texts by how well they answer a query, `count_tokens` before sending something long, " +
 	"`list_models` to see which models are served and how much context they have. " +
 	"With a progressToken, chat and generate stream: the message fields of the progress notifications, joined, are the text."
 

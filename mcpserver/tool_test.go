@@ -67,7 +67,7 @@ func TestToolSchemas(t *testing.T) {
 			pretty.WriteByte('\n')
 			golden(t, tool.Name+".json", pretty.Bytes())
 		}
-		if got := strings.Join(names, " "); got != "chat count_tokens embed generate list_models" {
+		if got := strings.Join(names, " "); got != "chat count_tokens embed generate list_models rerank" {
 			t.Errorf("tools %s", got)
 		}
 	})
@@ -122,7 +122,7 @@ func TestChat(t *testing.T) {
 func TestOtherTools(t *testing.T) {
 	f := saying("on", " and on")
 	f.list = append(f.list, inference.ModelStatus{State: inference.ModelLoading, Progress: 0.5, Info: inference.ModelInfo{ID: "late"}},
-		inference.ModelStatus{State: inference.ModelFailed, Err: errors.New("open /secret/x.gguf"), Info: inference.ModelInfo{ID: "broken"}}, embedder("vec"))
+		inference.ModelStatus{State: inference.ModelFailed, Err: errors.New("open /secret/x.gguf"), Info: inference.ModelInfo{ID: "broken"}}, embedder("vec"), ranker("rank"))
 	p := connect(t, serve(t, newServer(t, f)), legacy)
 	call := func(name, arguments string) toolResult {
 		t.Helper()
@@ -153,10 +153,23 @@ func TestOtherTools(t *testing.T) {
 	if e := f.embeds[1]; e.Dimensions != 1 || !e.Truncate || e.RequestID == "" || e.Caller != inference.DefaultCaller {
 		t.Errorf("%+v", e)
 	}
+	for _, c := range []struct {
+		arguments, want string
+	}{
+		{`{"query":"ab","documents":["c","de"]}`, `{"model":"rank","results":[{"index":1,"relevance_score":2,"document":"de"},{"index":0,"relevance_score":1,"document":"c"}],"tokens":2}`},
+		{`{"query":"a","documents":["b"],"model":"rank","top_n":1,"truncate":true}`, `{"model":"rank","results":[{"index":0,"relevance_score":1,"document":"b"}],"tokens":1}`},
+	} {
+		if got := call("rerank", `,"arguments":`+c.arguments); got.IsError || got.Content[0].Text != c.want {
+			t.Errorf("rerank %s: %+v", c.arguments, got)
+		}
+	}
+	if k := f.reranks[1]; k.TopN != 1 || !k.Truncate || k.RequestID == "" || k.Caller != inference.DefaultCaller {
+		t.Errorf("%+v", k)
+	}
 	for _, arguments := range []string{``, `,"arguments":{}`, `,"arguments":null`} {
 		got := call("list_models", arguments)
 		m := got.StructuredContent.Models
-		if len(m) != 5 || m[4].Embeds != 2 || m[0].ID != "tiny" || m[0].Progress != 1 || m[2].State != "loading" || m[2].Progress != 0.5 || m[3].Error == "" || strings.Contains(got.Content[0].Text, "secret") {
+		if len(m) != 6 || m[4].Embeds != 2 || m[4].Reranks || !m[5].Reranks || m[0].ID != "tiny" || m[0].Progress != 1 || m[2].State != "loading" || m[2].Progress != 0.5 || m[3].Error == "" || strings.Contains(got.Content[0].Text, "secret") {
 			t.Errorf("list_models: %+v", got)
 		}
 	}
@@ -213,6 +226,10 @@ func TestToolErrors(t *testing.T) {
 		{"count_tokens", `{}`, "text: give either text or messages"},
 		{"count_tokens", `{"text":"a","messages":[{"role":"user","content":"b"}]}`, "text: give either text or messages"},
 		{"list_models", `{"all":true}`, "all: is not an argument"},
+		{"rerank", `{"query":"a","documents":["b"]}`, "does not rank documents"},
+		{"rerank", `{"documents":["b"]}`, "query: is required"},
+		{"rerank", `{"query":"a","documents":[]}`, "documents: "},
+		{"rerank", `{"query":"a","documents":["b"],"top_n":0}`, "top_n: must be at least 1"},
 		{"embed", `{"input":["a"]}`, "makes no embeddings"},
 		{"embed", `{"input":"a"}`, "input: must be of type array, got string"},
 		{"embed", `{"input":["a"],"dimensions":0}`, "dimensions: must be at least 1"},

@@ -51,6 +51,11 @@ class Bert:
         return found
 
     def embed(self, tokens: list[int]) -> np.ndarray:
+        mean = self.layers(tokens).mean(0)
+        return mean / np.linalg.norm(mean)
+
+    def layers(self, tokens: list[int]) -> np.ndarray:
+        """What the last layer gives for each token."""
         w, c = self.weights, self.config
         heads, width = c["num_attention_heads"], c["hidden_size"]
 
@@ -75,8 +80,7 @@ class Bert:
             mixed = (scores / scores.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(len(tokens), width)
             x = norm(x + linear(mixed, at + "attention.output.dense"), at + "attention.output.LayerNorm")
             x = norm(x + linear(gelu(linear(x, at + "intermediate.dense")), at + "output.dense"), at + "output.LayerNorm")
-        mean = x.mean(0)
-        return mean / np.linalg.norm(mean)
+        return x
 
 
 def gelu(x):

@@ -188,7 +188,7 @@ func (h hostile) sampling() map[string]any {
 // call is a JSON-RPC message.
 func (h hostile) call() map[string]any {
 	args := map[string]any{"max_tokens": 1 + h.IntN(3)}
-	tool := pick(h, "chat", "generate", "count_tokens", "list_models", "embed", "", "x")
+	tool := pick(h, "chat", "generate", "count_tokens", "list_models", "embed", "rerank", "", "x")
 	switch tool {
 	case "chat":
 		args[pick(h, "prompt", "messages", "Prompt")] = pick[any](h, h.text(), h.messages())

@@ -52,7 +52,7 @@ async def test_auto_chooses_the_newest_protocol(server):
 async def test_lists_tools(connect):
     async with connect() as client:
         tools = (await client.list_tools()).tools
-    assert sorted(t.name for t in tools) == ["chat", "count_tokens", "embed", "generate", "list_models"]
+    assert sorted(t.name for t in tools) == ["chat", "count_tokens", "embed", "generate", "list_models", "rerank"]
     for tool in tools:
         assert tool.description
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)

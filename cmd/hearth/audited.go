@@ -15,7 +15,7 @@ import (
 	"hearth/internal/audit"
 )
 
-// audited wraps the models so that every chat, completion and embedding leaves one
+// audited wraps the models so that every chat, completion, embedding and ranking leaves one
 // audit record, whichever door it came through: it sees those that a lease is asked
 // for, and the doors tell Refused of those that they turned away before. A
 // request is one or the other, so none is recorded twice.
@@ -88,19 +88,37 @@ func (l *auditedLease) Complete(ctx context.Context, r *inference.CompletionRequ
 // Embed records a request for embeddings.
 func (l *auditedLease) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
 	began := time.Now()
-	record := audit.Record{
-		RequestID: r.RequestID, Principal: r.Caller.Principal, Tenant: r.Caller.Tenant,
-		Via: audit.ViaFrom(ctx), Action: inference.ActionEmbed, Model: l.Info().ID, Outcome: "ok",
-	}
 	out, err := inference.Embed(ctx, l.Lease, r)
+	tokens := 0
+	if err == nil {
+		tokens = out.Tokens
+	}
+	l.whole(ctx, inference.ActionEmbed, r.RequestID, r.Caller, began, tokens, err)
+	return out, err
+}
+
+// Rerank records a request for a ranking.
+func (l *auditedLease) Rerank(ctx context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	began := time.Now()
+	out, err := inference.Rerank(ctx, l.Lease, r)
+	tokens := 0
+	if err == nil {
+		tokens = out.Tokens
+	}
+	l.whole(ctx, inference.ActionRerank, r.RequestID, r.Caller, began, tokens, err)
+	return out, err
+}
+
+// whole writes the record of a request whose answer came at once.
+func (l *auditedLease) whole(ctx context.Context, action, id string, c inference.Caller, began time.Time, tokens int, err error) {
+	record := audit.Record{
+		RequestID: id, Principal: c.Principal, Tenant: c.Tenant, Via: audit.ViaFrom(ctx), Action: action,
+		Model: l.Info().ID, Outcome: "ok", PromptTokens: tokens, Duration: time.Since(began),
+	}
 	if err != nil {
 		record.Outcome = inference.Classify(err).Code
-	} else {
-		record.PromptTokens = out.Tokens
 	}
-	record.Duration = time.Since(began)
 	l.by.sink.Write(record)
-	return out, err
 }
 
 func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Options, start func() (inference.Stream, error)) (inference.Stream, error) {

@@ -36,7 +36,8 @@ func newBenchCommand() *cobra.Command {
 		Short: "Measure a running server under load",
 		Long: `Send streaming chat requests to a running server, Hearth or any other that speaks
 OpenAI's API, and print tokens per second, the time to the first token (TTFT) and
-the time between tokens (ITL) as the clients saw them.
+the time between tokens (ITL) as the clients saw them; or requests for embeddings,
+and print the tokens that were embedded and the time to an answer.
 
 The prompts are made of random words from the seed, so a new seed measures a
 server that has cached nothing, and the same seed repeats the same requests.
@@ -108,7 +109,7 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 		return benchFailure(err, f.url)
 	}
 	sum := loadgen.Summarize(result)
-	printSummary(out, sum)
+	printSummary(out, scenario.Embeds(), sum)
 	if f.jsonFile == "" {
 		return nil
 	}
@@ -136,8 +137,13 @@ func benchFailure(err error, address string) error {
 }
 
 // printSummary writes the figures that a person reads.
-func printSummary(w io.Writer, s loadgen.Summary) {
+func printSummary(w io.Writer, embeds bool, s loadgen.Summary) {
 	fmt.Fprintf(w, "requests       %d\n", s.Requests)
+	if embeds {
+		fmt.Fprintf(w, "tokens         %d embedded in %.1f s, %.1f tokens/s\n", s.Tokens, s.WindowMS/1000, s.TokensPerSecond)
+		fmt.Fprintf(w, "answers after  p50 %.0f ms, p99 %.0f ms, most %.0f ms\n", s.TTFT.P50, s.TTFT.P99, s.TTFT.Max)
+		return
+	}
 	fmt.Fprintf(w, "tokens         %d in %.1f s, %.1f tokens/s\n", s.Tokens, s.WindowMS/1000, s.TokensPerSecond)
 	fmt.Fprintf(w, "prompt tokens  %d, %d of them cached\n", s.PromptTokens, s.CachedTokens)
 	fmt.Fprintf(w, "TTFT           p50 %.0f ms, p99 %.0f ms, most %.0f ms\n", s.TTFT.P50, s.TTFT.P99, s.TTFT.Max)

@@ -115,6 +115,15 @@ func (s *served) Embed(ctx context.Context, r *inference.EmbedRequest) (*inferen
 	return s.vectors.Embed(ctx, r)
 }
 
+// Rerank is refused: a model that makes text scores no documents, unless its
+// file says so.
+func (s *served) Rerank(ctx context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	if s.vectors == nil {
+		return nil, inference.NoRanking(s.Info().ID)
+	}
+	return s.vectors.Rerank(ctx, r)
+}
+
 // embedPulse lets health watch a worker as it watches an engine: a batch is a
 // step and its token.
 type embedPulse struct{ w *embed.Worker }

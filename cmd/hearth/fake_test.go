@@ -19,6 +19,8 @@ type fakeModel struct {
 	completion *inference.CompletionRequest
 	embed      *inference.EmbedRequest
 	vectors    *inference.Embeddings // nil: it makes none
+	rerank     *inference.RerankRequest
+	ranking    *inference.Ranking // nil: it makes none
 	events     []inference.Event
 	err        error // instead of an answer
 	end        error // after the events; nil: io.EOF
@@ -31,6 +33,7 @@ func (m *fakeModel) Info() inference.ModelInfo {
 		ID: "fake", Sequences: 4, Context: 100, TrainContext: 200, Vocabulary: 1000, Params: 135e6, Quantization: "Q4_1",
 		ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1e9, 0),
 		Embedding: inference.EmbeddingInfo{Width: 3, MaxTokens: 9, Pooling: inference.PoolingCLS},
+		Rerank:    inference.RerankInfo{MaxTokens: 11},
 	}
 }
 
@@ -42,6 +45,16 @@ func (m *fakeModel) Embed(_ context.Context, r *inference.EmbedRequest) (*infere
 		return nil, inference.NoEmbeddings("fake")
 	}
 	return m.vectors, nil
+}
+
+func (m *fakeModel) Rerank(_ context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rerank = r
+	if m.ranking == nil {
+		return nil, inference.NoRanking("fake")
+	}
+	return m.ranking, nil
 }
 
 func (m *fakeModel) Chat(_ context.Context, r *inference.ChatRequest) (inference.Stream, error) {

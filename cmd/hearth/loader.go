@@ -145,7 +145,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		if s.vectors, err = l.embedder(m, &p, s.model, info); err != nil {
 			return nil, err
 		}
-		info.Embedding = s.vectors.Info().Embedding
+		info.Embedding, info.Rerank = s.vectors.Info().Embedding, s.vectors.Info().Rerank
 	}
 	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
 		return nil, err

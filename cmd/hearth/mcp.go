@@ -17,7 +17,7 @@ func newMCPCommand() *cobra.Command {
 		Use:   "mcp",
 		Short: "Serve MCP on standard input and output",
 		Long: `Serve the Model Context Protocol to the one client that started this process, on
-standard input and output: the tools chat, generate, embed, count_tokens, list_models and
+standard input and output: the tools chat, generate, embed, rerank, count_tokens, list_models and
 the resources models://. Everything else is written to standard error.
 
 ` + sourceHelp,

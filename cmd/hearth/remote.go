@@ -191,6 +191,7 @@ type wireModel struct {
 
 		Generates *bool          `json:"generates"`
 		Embedding *wireEmbedding `json:"embedding"`
+		Rerank    *wireRerank    `json:"rerank"`
 	} `json:"details"`
 }
 
@@ -205,6 +206,9 @@ func (m *wireModel) status() inference.ModelStatus {
 		s.Info.EmbeddingOnly = d.Generates != nil && !*d.Generates
 		if e := d.Embedding; e != nil {
 			s.Info.Embedding = inference.EmbeddingInfo{Width: e.Dimensions, MaxTokens: e.MaxTokens, Pooling: e.Pooling}
+		}
+		if k := d.Rerank; k != nil {
+			s.Info.Rerank = inference.RerankInfo{MaxTokens: k.MaxTokens}
 		}
 		s.Info.LoadedAt = time.Unix(m.Created, 0)
 	}

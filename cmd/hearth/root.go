@@ -44,7 +44,7 @@ Exit codes:
 	root.PersistentFlags().String("config", "", "configuration file (also: HEARTH_CONFIG, ./hearth.yaml, /etc/hearth/hearth.yaml)")
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag exists
 	root.AddCommand(
-		newServeCommand(), newChatCommand(), newGenerateCommand(), newEmbedCommand(), newModelsCommand(),
+		newServeCommand(), newChatCommand(), newGenerateCommand(), newEmbedCommand(), newRerankCommand(), newModelsCommand(),
 		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(), newTrialCommand(),
 	)
 	return root

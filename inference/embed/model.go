@@ -17,25 +17,34 @@ type Language interface {
 	Tokenize(text string, o inference.TokenizeOptions) ([]int32, error)
 	// Detokenize renders special tokens as their text.
 	Detokenize(tokens []int32) (string, error)
+	// PairFormat is asked of a model that scores documents.
+	PairFormat() inference.PairFormat
 }
 
-// Model embeds texts. It implements [inference.Model] for a model that makes no
+// Model embeds texts, or scores documents. It implements [inference.Model] for a model that makes no
 // text: what would need one is refused with inference.ErrUnsupported.
 type Model struct {
 	info   inference.ModelInfo
 	lang   Language
 	worker *Worker
 	suffix int // special tokens that stand behind every text
+	pairs  inference.PairFormat
 }
 
 var (
 	_ inference.Model    = (*Model)(nil)
 	_ inference.Embedder = (*Model)(nil)
+	_ inference.Reranker = (*Model)(nil)
 )
 
-// NewModel puts texts in front of a worker. Info.Embedding is filled in.
+// NewModel puts texts in front of a worker. Info.Embedding, or
+// Info.Rerank where it scores documents, is filled in.
 func NewModel(info inference.ModelInfo, lang Language, w *Worker) (*Model, error) {
 	t := w.Traits()
+	if t.Pooling == inference.PoolingRank {
+		info.Rerank = inference.RerankInfo{MaxTokens: t.MaxTokens}
+		return &Model{info: info, lang: lang, worker: w, pairs: lang.PairFormat()}, nil
+	}
 	info.Embedding = inference.EmbeddingInfo{Width: t.Width, MaxTokens: t.MaxTokens, Pooling: t.Pooling}
 	m := &Model{info: info, lang: lang, worker: w}
 	with, err := lang.Tokenize("a", inference.TokenizeOptions{AddSpecial: true})
@@ -83,6 +92,9 @@ func (m *Model) Detokenize(tokens []int32) (string, error) { return m.lang.Detok
 // HTTP dialect: input[i].
 func (m *Model) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
 	began := time.Now()
+	if m.info.Embedding.Pooling == "" {
+		return nil, inference.NoVectors(m.info.ID)
+	}
 	out, err := m.embed(ctx, r)
 	if err != nil {
 		m.worker.observe.EmbedDone(inference.Classify(err).Code, 0, time.Since(began))

@@ -29,6 +29,10 @@ func (letters) Tokenize(text string, o inference.TokenizeOptions) ([]int32, erro
 	return out, nil
 }
 
+func (letters) PairFormat() inference.PairFormat {
+	return inference.PairFormat{Before: []int32{98}, Between: []int32{99}, After: []int32{99}}
+}
+
 func (letters) Detokenize([]int32) (string, error) { return "", nil }
 
 func newModel(t *testing.T) (*Model, *fake) {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,33 @@ const defaultEmbedSequences = 64
 var poolings = map[inference.Pooling]C.int32_t{
 	"": C.HEARTH_POOLING_MODEL, inference.PoolingMean: C.HEARTH_POOLING_MEAN, inference.PoolingCLS: C.HEARTH_POOLING_CLS,
 	inference.PoolingLast: C.HEARTH_POOLING_LAST,
+}
+
+// pairFormat says how a query and a document are put together: by the file's
+// template, or as BERT and its kin were trained, with the tokens that the
+// vocabulary adds; a token is -1 where it adds none.
+func pairFormat(template string, bos, sep, eos int32) inference.PairFormat {
+	f := inference.PairFormat{Template: template}
+	add := func(to *[]int32, token int32) {
+		if token >= 0 {
+			*to = append(*to, token)
+		}
+	}
+	add(&f.Before, bos)
+	add(&f.Between, eos)
+	add(&f.Between, sep)
+	if add(&f.After, eos); len(f.After) == 0 {
+		add(&f.After, sep)
+	}
+	return f
+}
+
+// PairFormat says how the model reads a query with a document, which is of use
+// where it scores documents.
+func (m *Model) PairFormat() inference.PairFormat {
+	f := m.pairs
+	f.Before, f.Between, f.After = slices.Clone(f.Before), slices.Clone(f.Between), slices.Clone(f.After)
+	return f
 }
 
 func (o *EmbedderOptions) check() error {
@@ -92,7 +120,8 @@ type Embedder struct {
 
 // NewEmbedder makes a context that embeds. It refuses models whose tokens have
 // no vectors to pool: recurrent ones, diffusion models, and those of an encoder
-// and a decoder together, and those whose file asks for a score instead of a vector.
+// and a decoder together; and a model that sorts texts into classes. A model
+// whose file asks for a score instead of a vector gives scores.
 func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("create embedding context: %w", err)
@@ -129,6 +158,9 @@ func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 }
 
 func poolingName(p C.int32_t) inference.Pooling {
+	if p == C.HEARTH_POOLING_RANK {
+		return inference.PoolingRank
+	}
 	for name, v := range poolings {
 		if v == p && name != "" {
 			return name
@@ -183,7 +215,8 @@ func (e *Embedder) fill(inputs [][]int32) error {
 }
 
 // Embed computes a vector of Traits.Width numbers for each input, scaled to
-// length 1. The error wraps one of inference.ErrAborted, ErrNoSlot, ErrBadBatch, ErrDecodeFatal, or
+// length 1; where Traits.Pooling is PoolingRank, numbers of which the first is
+// the score of the input. The error wraps one of inference.ErrAborted, ErrNoSlot, ErrBadBatch, ErrDecodeFatal, or
 // ErrClosed.
 func (e *Embedder) Embed(inputs [][]int32) ([][]float32, error) {
 	if e.closed.Load() {
@@ -208,7 +241,11 @@ func (e *Embedder) Embed(inputs [][]int32) ([][]float32, error) {
 		if C.hearth_embedding(e.h, C.int32_t(i), (*C.float)(&v[0])) != 0 {
 			return nil, fmt.Errorf("embed: %w: input %d has no vector", inference.ErrDecodeFatal, i)
 		}
-		if err := unitLength(v); err != nil {
+		if e.traits.Pooling == inference.PoolingRank {
+			if x := float64(v[0]); math.IsNaN(x) || math.IsInf(x, 0) {
+				return nil, fmt.Errorf("embed: %w: input %d has a score that is no number", inference.ErrDecodeFatal, i)
+			}
+		} else if err := unitLength(v); err != nil {
 			return nil, fmt.Errorf("embed: %w: input %d: %w", inference.ErrDecodeFatal, i, err)
 		}
 		out[i] = v

@@ -65,6 +65,7 @@ type Model struct {
 	info   inference.ModelInfo
 	layers int
 	memory memoryKind
+	pairs  inference.PairFormat
 	vocab  vocabulary
 }
 
@@ -228,12 +229,17 @@ func (m *Model) describe() error {
 		Recurrent    bool     `json:"recurrent"`
 		Hybrid       bool     `json:"hybrid"`
 		Window       int      `json:"window"`
+		RankTemplate string   `json:"rank_template"`
+		BOS          int32    `json:"bos"` // each -1 where the vocabulary adds none
+		SEP          int32    `json:"sep"`
+		EOS          int32    `json:"eos"`
 	}
 	if err := json.Unmarshal([]byte(takeString(text)), &j); err != nil {
 		return fmt.Errorf("read the model's description: %w", err)
 	}
 	m.layers = j.Layers
 	m.memory = memoryKind{recurrent: j.Recurrent, hybrid: j.Hybrid, window: j.Window}
+	m.pairs = pairFormat(j.RankTemplate, j.BOS, j.SEP, j.EOS)
 	m.info = inference.ModelInfo{
 		Path: m.path, Architecture: j.Architecture, Description: j.Description,
 		Quantization: j.Quantization, Params: j.Params, FileBytes: fileBytes(m.path),

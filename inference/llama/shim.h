@@ -210,6 +210,7 @@ enum {
     HEARTH_POOLING_MEAN  = 1,
     HEARTH_POOLING_CLS   = 2,
     HEARTH_POOLING_LAST  = 3,
+    HEARTH_POOLING_RANK  = 4, // a score; only of a model whose file says so
 };
 
 typedef struct {

@@ -121,6 +121,8 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     hearth::drawing  drawing;
     const uint32_t * hold = nullptr; // not 0: do not go ahead
 
+    int32_t width = 0; // numbers for each input of a context that embeds
+
     bool embeds = false; // made by hearth_embedder_new: each batch begins with an empty memory
 
     std::unique_ptr<hearth::sample_pool>    pool;

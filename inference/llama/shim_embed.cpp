@@ -20,6 +20,12 @@ static enum llama_pooling_type pooling_of(const hearth_model & m, int32_t wanted
     return own == LLAMA_POOLING_TYPE_UNSPECIFIED || own == LLAMA_POOLING_TYPE_NONE ? LLAMA_POOLING_TYPE_MEAN : own;
 }
 
+// The numbers that a model has for a document, of which the first is its score:
+// Qwen3 gives the probabilities of yes and of no.
+static uint32_t scores_of(const hearth_model & m) {
+    return m.model->arch == LLM_ARCH_QWEN3 || m.model->arch == LLM_ARCH_QWEN3VL ? 2 : 1;
+}
+
 static void check_model(const hearth_model & m, enum llama_pooling_type pooling) {
     if (m.vocab_only) {
         throw std::invalid_argument("the model was loaded without its weights");
@@ -31,7 +37,13 @@ static void check_model(const hearth_model & m, enum llama_pooling_type pooling)
         throw std::invalid_argument("the model cannot embed: its state is recurrent, and there is nothing to pool");
     }
     if (pooling == LLAMA_POOLING_TYPE_RANK) {
-        throw std::invalid_argument("the model scores documents and makes no vectors, which is not supported");
+        if (!m.model->cls && !m.model->cls_out) {
+            throw std::invalid_argument("the model's file says that it scores documents, and has no weights for the score");
+        }
+        if (llama_model_n_cls_out(m.model) != scores_of(m)) {
+            throw std::invalid_argument("the model sorts texts into " + std::to_string(llama_model_n_cls_out(m.model)) +
+                                        " classes, and has no one score for a document");
+        }
     }
 }
 
@@ -77,7 +89,9 @@ hearth_context * hearth_embedder_new(hearth_model * m, const hearth_embedder_par
         if (const int32_t train = llama_model_n_ctx_train(m->model); train > 0) {
             t.longest = std::min(t.longest, train); // there may be no more positions than that
         }
-        t.width = llama_model_n_embd_out(m->model);
+        // llama.cpp has n_embd_out numbers for a text, and n_cls_out for a document
+        t.width  = pooling == LLAMA_POOLING_TYPE_RANK ? (int32_t) llama_model_n_cls_out(m->model) : llama_model_n_embd_out(m->model);
+        c->width = t.width;
 
         c->traits.batch      = t.batch;
         c->traits.sequences  = t.sequences;
@@ -94,7 +108,7 @@ int32_t hearth_embedding(hearth_context * c, int32_t seq, float * out) {
         if (!v) {
             return -1;
         }
-        std::copy(v, v + llama_model_n_embd_out(c->model->model), out);
+        std::copy(v, v + c->width, out);
         return 0;
     });
 }

@@ -204,6 +204,13 @@ char * hearth_model_info(hearth_model * m, char ** err) {
                              (!m->model->hparams.causal_attn || (llama_model_has_encoder(m->model) && !llama_model_has_decoder(m->model)));
         j["has_decoder"]   = llama_model_has_decoder(m->model);
         j["has_encoder"]   = llama_model_has_encoder(m->model);
+        // how a query and a document are put together for a model that scores
+        const llama_vocab * vocab     = llama_model_get_vocab(m->model);
+        const char *        rank_text = llama_model_chat_template(m->model, "rerank");
+        j["rank_template"] = std::string(rank_text ? rank_text : "");
+        j["bos"]           = (int64_t) (llama_vocab_get_add_bos(vocab) ? llama_vocab_bos(vocab) : LLAMA_TOKEN_NULL);
+        j["sep"]           = (int64_t) (llama_vocab_get_add_sep(vocab) ? llama_vocab_sep(vocab) : LLAMA_TOKEN_NULL);
+        j["eos"]           = (int64_t) (llama_vocab_get_add_eos(vocab) ? llama_vocab_eos(vocab) : LLAMA_TOKEN_NULL);
         auto devices = common_json::array();
         if (m->n_gpu_layers > 0) {
             for (int32_t i = 0; i < llama_model_n_devices(m->model); i++) {

@@ -277,3 +277,8 @@ func (l *lease) Release() { l.release() }
 func (l *lease) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
 	return inference.Embed(ctx, l.Model, r)
 }
+
+// Rerank scores documents, where the model does.
+func (l *lease) Rerank(ctx context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	return inference.Rerank(ctx, l.Model, r)
+}

@@ -23,7 +23,7 @@ type Record struct {
 	Principal string
 	Tenant    string
 	Via       string // the door: "POST /v1/chat/completions", "mcp stdio"
-	Action    string // "chat", "complete" or "embed"
+	Action    string // "chat", "complete", "embed" or "rerank"
 	Model     string // its id; of a request that reached no model, the one that was asked for
 	// Tokens of the prompt, of these the ones that were shared, and of the answer.
 	PromptTokens, CachedTokens, CompletionTokens int

@@ -26,7 +26,7 @@ type ceiling struct {
 // ceilingArgs returns the lengths of a run as flags of llama-batched-bench; nil
 // for traffic that it has no counterpart of.
 func ceilingArgs(r *loadgen.Result, sum loadgen.Summary) []string {
-	if len(r.Scenario.Groups) != 1 || sum.Requests == 0 {
+	if len(r.Scenario.Groups) != 1 || r.Scenario.Embeds() || sum.Requests == 0 {
 		return nil
 	}
 	group := r.Scenario.Groups[0]

@@ -103,13 +103,16 @@ func startPinned(cmd *exec.Cmd) error {
 	return errors.Join(err, unix.SchedSetaffinity(0, &before))
 }
 
-// firstToken asks for one token until it gets it, and returns the time from the
-// start of the process to its arrival. The server may refuse while it loads. The
+// firstToken asks for one token, or one vector, until it gets it, and returns the
+// time from the start of the process to its arrival. The server may refuse while it loads. The
 // request names no model, which both servers take for the only one there is.
-func firstToken(ctx context.Context, s *server, seed uint64) (time.Duration, error) {
+func firstToken(ctx context.Context, s *server, embeds bool, seed uint64) (time.Duration, error) {
 	scenario := loadgen.Scenario{Name: "cold-start", Groups: []loadgen.Group{
 		{Name: "client", Clients: 1, Requests: 1, Instruction: "Say one word about:", PromptWords: 5, MaxTokens: 1},
 	}}
+	if embeds {
+		scenario.Groups = []loadgen.Group{{Name: "client", Clients: 1, Requests: 1, PromptWords: 5, Texts: 1}}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	client := loadgen.NewHTTPClient()

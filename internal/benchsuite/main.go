@@ -61,7 +61,8 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	flags := flag.NewFlagSet("benchsuite", flag.ContinueOnError)
 	flags.StringVar(&set.Hearth, "hearth", "build/out/bin/hearth", "the hearth binary")
 	flags.StringVar(&set.Yardstick, "yardsticks", "build/out/yardsticks", "folder of llama-server and llama-batched-bench")
-	flags.StringVar(&set.Model, "model", defaultModel(), "GGUF file to serve")
+	flags.StringVar(&set.Model, "model", modelFile("HEARTH_TEST_MODEL", "SmolLM2-135M-Instruct.Q4_1.gguf"), "GGUF file to serve")
+	flags.StringVar(&set.Embedder, "embedding-model", modelFile("HEARTH_TEST_EMBEDDING_MODEL", "all-MiniLM-L6-v2.F16.gguf"), "GGUF file that the embed scenarios serve")
 	flags.StringVar(&s.dir, "out", "build/out/bench", "folder for the report")
 	flags.StringVar(&names, "only", strings.Join(loadgen.Names(), ","), "scenarios to run")
 	flags.IntVar(&set.Context, "context", 16384, "cells of context in all")
@@ -109,27 +110,36 @@ func quick(s loadgen.Scenario) loadgen.Scenario {
 		g.MaxTokens = min(g.MaxTokens, 8)
 		g.PromptWords = min(g.PromptWords, 60)
 		g.SharedSystemWords = min(g.SharedSystemWords, 60)
+		g.Texts = min(g.Texts, 3)
 	}
 	return s
 }
 
-// defaultModel is where make leaves the default model.
-func defaultModel() string {
-	if path := os.Getenv("HEARTH_TEST_MODEL"); path != "" {
+// modelFile is where make leaves a model, unless the environment names another.
+func modelFile(env, name string) string {
+	if path := os.Getenv(env); path != "" {
 		return path
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return ""
 	}
-	return filepath.Join(cache, "hearth", "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+	return filepath.Join(cache, "hearth", "models", name)
 }
 
 // execute checks what it needs, measures, and writes the report.
 func (s *suite) execute(ctx context.Context) (*report, error) {
 	runtime.LockOSThread() // for diesWithUs
 	defer runtime.UnlockOSThread()
-	for _, path := range []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench"), s.settings.Model} {
+	needed := []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench")}
+	for _, scenario := range s.scenarios {
+		if scenario.Embeds() {
+			needed = append(needed, s.settings.Embedder)
+		} else {
+			needed = append(needed, s.settings.Model)
+		}
+	}
+	for _, path := range needed {
 		if _, err := os.Stat(path); err != nil {
 			return nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)
 		}

@@ -158,6 +158,10 @@ func writeFacts(b *strings.Builder, r *report) {
 				requests = "one request after another until the others are done"
 			}
 			text := fmt.Sprintf("%s, %s, prompts of %d words, %d tokens out", count(g.Clients, "client"), requests, g.PromptWords, g.MaxTokens)
+			if s.Embeds() {
+				text = fmt.Sprintf("%s, %s, %s of %d words, a half and a quarter of that in turn, on %s", count(g.Clients, "client"), requests,
+					count(g.Texts, "text"), g.PromptWords, filepath.Base(r.Settings.Embedder))
+			}
 			if g.SharedSystemWords > 0 {
 				text += fmt.Sprintf(", one system prompt of %d words", g.SharedSystemWords)
 			}

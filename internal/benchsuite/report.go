@@ -18,6 +18,9 @@ type metric struct {
 
 var (
 	throughput = metric{"output", "tokens/s", true, func(r *run) float64 { return r.Summary.TokensPerSecond }}
+	embedded   = metric{"embedded", "tokens/s", true, func(r *run) float64 { return r.Summary.TokensPerSecond }}
+	answer50   = metric{"time to the vectors p50", "ms", false, func(r *run) float64 { return r.Summary.TTFT.P50 }}
+	answer99   = metric{"time to the vectors p99", "ms", false, func(r *run) float64 { return r.Summary.TTFT.P99 }}
 	ttft50     = metric{"TTFT p50", "ms", false, func(r *run) float64 { return r.Summary.TTFT.P50 }}
 	ttft99     = metric{"TTFT p99", "ms", false, func(r *run) float64 { return r.Summary.TTFT.P99 }}
 	itl50      = metric{"ITL p50", "ms", false, func(r *run) float64 { return r.Summary.ITL.P50 }}
@@ -34,6 +37,8 @@ var shown = map[string][]metric{
 	"shared-prefix": {throughput, ttft50, ttft99, itl50, itl99},
 	"mixed":         {itl99, itlMax, itl50, throughput, ttft50, ttft99},
 	"json-schema":   {throughput, ttft50, ttft99, itl50, itl99},
+	"embed":         {embedded, answer50, answer99},
+	"embed-lists":   {embedded, answer50, answer99},
 }
 
 // goal is the bound on the ratio of Hearth to llama-server as it comes.
@@ -47,6 +52,8 @@ var goals = map[string]map[string]goal{
 	"parallel":      {throughput.name: {1.0, true}},
 	"shared-prefix": {throughput.name: {2.0, true}},
 	"mixed":         {itl99.name: {0.1, false}},
+	"embed":         {embedded.name: {1.0, true}},
+	"embed-lists":   {embedded.name: {1.0, true}},
 }
 
 // spread is a median with the extremes, over the rounds.

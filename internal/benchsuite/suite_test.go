@@ -90,6 +90,16 @@ func fakeServer(ctx context.Context, args []string) error {
 		}
 		fmt.Fprintf(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", body.MaxTokens)
 	})
+	mux.HandleFunc("POST /v1/embeddings", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			Input []string `json:"input"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !slices.ContainsFunc(args, func(a string) bool { return strings.HasSuffix(a, "embedder.gguf") }) {
+			http.Error(w, "this is no embedding model", http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintf(w, `{"data":[{}%s],"usage":{"prompt_tokens":40}}`, strings.Repeat(",{}", len(body.Input)-1))
+	})
 	server := &http.Server{Addr: addr, Handler: mux}
 	stopped := context.AfterFunc(ctx, func() { server.Close() })
 	defer stopped()
@@ -114,18 +124,20 @@ func fakes(t *testing.T, more ...string) (flags []string, self string) {
 			t.Fatal(err)
 		}
 	}
-	model := filepath.Join(dir, "tiny.gguf")
-	if err := os.WriteFile(model, nil, 0o600); err != nil {
-		t.Fatal(err)
+	model, embedder := filepath.Join(dir, "tiny.gguf"), filepath.Join(dir, "embedder.gguf")
+	for _, file := range []string{model, embedder} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return append([]string{
-		"-hearth", filepath.Join(dir, "hearth"), "-yardsticks", dir, "-model", model,
+		"-hearth", filepath.Join(dir, "hearth"), "-yardsticks", dir, "-model", model, "-embedding-model", embedder,
 		"-out", filepath.Join(dir, "report"), "-sequences", "2", "-threads", "1", "-seed", "9",
 	}, more...), self
 }
 
 func TestSuiteMakesAWholeReport(t *testing.T) {
-	flags, self := fakes(t, "-quick", "-only", "single,mixed,parallel,json-schema")
+	flags, self := fakes(t, "-quick", "-only", "single,mixed,parallel,json-schema,embed-lists")
 	var status bytes.Buffer
 	s, err := parse(flags, self, &status)
 	if err != nil {
@@ -135,8 +147,8 @@ func TestSuiteMakesAWholeReport(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, status.String())
 	}
-	if len(r.Runs) != 12 || len(r.Ceilings) != 3 {
-		t.Errorf("%d runs and %d ceilings, want 12 and 3", len(r.Runs), len(r.Ceilings))
+	if len(r.Runs) != 15 || len(r.Ceilings) != 3 {
+		t.Errorf("%d runs and %d ceilings, want 15 and 3", len(r.Runs), len(r.Ceilings))
 	}
 	for _, run := range r.Runs {
 		if run.ColdStart <= 0 || run.PeakBytes <= 0 || run.Summary.Tokens == 0 {
@@ -152,10 +164,10 @@ func TestSuiteMakesAWholeReport(t *testing.T) {
 			t.Errorf("ceiling of one stream is %+v, want 16 tokens/s", row.Ceiling)
 		}
 	}
-	if judged != 3 {
-		t.Errorf("%d rows are judged by a goal, want 3", judged)
+	if judged != 4 {
+		t.Errorf("%d rows are judged by a goal, want 4", judged)
 	}
-	if !strings.Contains(status.String(), "[16/16]") {
+	if !strings.Contains(status.String(), "[20/20]") {
 		t.Errorf("the progress does not end at the last step:\n%s", status.String())
 	}
 	checkFiles(t, s.dir, len(r.Runs))

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"hearth/internal/loadgen"
 )
 
 // settings are what all systems have in common.
@@ -12,8 +14,9 @@ type settings struct {
 	Hearth    string `json:"hearth"`     // the binary
 	Yardstick string `json:"yardsticks"` // folder of llama-server and llama-batched-bench
 	Model     string `json:"model"`
-	Context   int    `json:"context"`   // cells in all
-	Sequences int    `json:"sequences"` // requests at one time
+	Embedder  string `json:"embedding_model"` // of the scenarios that embed
+	Context   int    `json:"context"`         // cells in all
+	Sequences int    `json:"sequences"`       // requests at one time
 	Threads   int    `json:"threads"`
 	Rounds    int    `json:"rounds"`
 	Seed      uint64 `json:"seed"`
@@ -38,7 +41,14 @@ var tuning = map[string][]string{
 	"shared-prefix": {"--cache-ram", "0"},
 	"mixed":         {"--cache-ram", "0", "-b", "128", "-ub", "128"},
 	"json-schema":   {"--cache-ram", "0"},
+	"embed":         {"-b", "512", "-ub", "512"},
+	"embed-lists":   {"-b", "512", "-ub", "512"},
 }
+
+// embedBatch is the most tokens of one computation in the scenarios that embed,
+// and so of one text: Hearth's default, given to llama-server too, which is made
+// for texts of 512 tokens otherwise.
+const embedBatch = 2048
 
 // order returns the systems in the order of a round: A B C, then C B A, so that
 // a machine that slows down or warms up favours nobody.
@@ -51,20 +61,28 @@ func order(round int) []string {
 }
 
 // command returns program and arguments of a system for a scenario.
-func (s settings) command(system, scenario string, port int) ([]string, error) {
+func (s settings) command(system string, scenario loadgen.Scenario, port int) ([]string, error) {
+	model := s.Model
+	if scenario.Embeds() {
+		model = s.Embedder
+	}
 	switch system {
 	case hearth:
 		return []string{
-			s.Hearth, "serve", "--model", s.Model, "--listen", "127.0.0.1:" + strconv.Itoa(port),
+			s.Hearth, "serve", "--model", model, "--listen", "127.0.0.1:" + strconv.Itoa(port),
 			"--context", strconv.Itoa(s.Context), "--sequences", strconv.Itoa(s.Sequences), "--threads", strconv.Itoa(s.Threads),
 		}, nil
 	case plain, tuned:
 		args := []string{
-			filepath.Join(s.Yardstick, "llama-server"), "-m", s.Model, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
+			filepath.Join(s.Yardstick, "llama-server"), "-m", model, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
 			"-c", strconv.Itoa(s.Context), "-np", strconv.Itoa(s.Sequences), "-t", strconv.Itoa(s.Threads),
 		}
+		if scenario.Embeds() {
+			batch := strconv.Itoa(embedBatch)
+			args = append(args, "--embeddings", "--pooling", "mean", "-b", batch, "-ub", batch)
+		}
 		if system == tuned {
-			args = append(args, tuning[scenario]...)
+			args = append(args, tuning[scenario.Name]...)
 		}
 		return args, nil
 	}

@@ -23,7 +23,10 @@ type Sample struct {
 	PromptTokens     int       `json:"prompt_tokens"`
 	CachedTokens     int       `json:"cached_tokens"`
 	CompletionTokens int       `json:"completion_tokens"`
-	Finish           string    `json:"finish"`
+	// Texts that were embedded; 0: the request was a chat. Their vectors arrive
+	// as one piece.
+	Texts  int    `json:"texts,omitempty"`
+	Finish string `json:"finish"`
 	// Cut marks a request that the run ended because the others were done.
 	Cut bool `json:"cut,omitempty"`
 }
@@ -37,8 +40,13 @@ func (s *Sample) TTFT() (float64, bool) {
 }
 
 // Tokens is what the server counted, or for a request that was cut off the
-// pieces that arrived.
-func (s *Sample) Tokens() int { return max(s.CompletionTokens, len(s.Arrivals)) }
+// pieces that arrived; of a request for embeddings, the tokens of its texts.
+func (s *Sample) Tokens() int {
+	if s.Texts > 0 {
+		return s.PromptTokens
+	}
+	return max(s.CompletionTokens, len(s.Arrivals))
+}
 
 // Gaps returns the times between pieces in milliseconds that overlap from..to.
 func (s *Sample) Gaps(from, to float64) []float64 {

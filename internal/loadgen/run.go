@@ -146,7 +146,11 @@ func (r *runner) loop(ctx context.Context, g Group, client int) error {
 		r.mu.Unlock()
 	}
 	for index := 0; g.Requests == 0 || index < g.Requests; index++ {
-		body, err := requestBody(r.target, r.opts.Seed, r.scenario.Name, g, client, index)
+		build, send := requestBody, send
+		if g.Texts > 0 {
+			build, send = embeddingBody, sendEmbedding
+		}
+		body, err := build(r.target, r.opts.Seed, r.scenario.Name, g, client, index)
 		if err != nil {
 			return err
 		}
@@ -157,6 +161,9 @@ func (r *runner) loop(ctx context.Context, g Group, client int) error {
 				start()
 			}
 		})
+		if err == nil && s.Texts != g.Texts {
+			err = fmt.Errorf("%d texts were sent, and %d vectors came back", g.Texts, s.Texts)
+		}
 		cut := errors.Is(context.Cause(ctx), errFinished)
 		switch {
 		case err == nil:

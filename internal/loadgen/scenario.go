@@ -17,6 +17,11 @@ type Group struct {
 	PromptWords       int    `json:"prompt_words"`
 	SharedSystemWords int    `json:"shared_system_words,omitempty"` // words of one system prompt that all clients send
 	MaxTokens         int    `json:"max_tokens"`
+	// Texts makes the requests ask for the embeddings of so many texts, of
+	// PromptWords words, a half and a quarter of that in turn; 0: chats.
+	Texts int `json:"texts,omitempty"`
+	// Base64 asks for the vectors in base64, as OpenAI's own client does.
+	Base64 bool `json:"base64,omitempty"`
 	// Schema, if set, is the JSON Schema that answers must follow.
 	Schema json.RawMessage `json:"schema,omitempty"`
 	// After names a group: these clients start when each client of that group
@@ -66,7 +71,16 @@ var scenarios = []Scenario{
 	{Name: "json-schema", Title: "8 clients, answers by a JSON schema", Groups: []Group{
 		{Name: "clients", Clients: 8, Requests: 2, Instruction: jsonInstruction, PromptWords: 20, MaxTokens: 64, Schema: json.RawMessage(personSchema)},
 	}},
+	{Name: "embed", Title: "embeddings: 8 clients, one text a request", Groups: []Group{
+		{Name: "clients", Clients: 8, Requests: 40, PromptWords: 48, Texts: 1},
+	}},
+	{Name: "embed-lists", Title: "embeddings: 4 clients, lists of 32 texts", Groups: []Group{
+		{Name: "clients", Clients: 4, Requests: 2, PromptWords: 120, Texts: 32, Base64: true},
+	}},
 }
+
+// Embeds reports whether the scenario asks for embeddings instead of text.
+func (s Scenario) Embeds() bool { return len(s.Groups) > 0 && s.Groups[0].Texts > 0 }
 
 // Scenarios returns all scenarios in the order of reports.
 func Scenarios() []Scenario {
@@ -109,6 +123,9 @@ func (s Scenario) Resize(clients, requests, maxTokens int) (Scenario, error) {
 	if len(s.Groups) > 1 && (clients > 0 || requests > 0) {
 		return s, fmt.Errorf("scenario %s has %d groups of clients: their numbers are fixed, only the number of tokens can be set", s.Name, len(s.Groups))
 	}
+	if s.Embeds() && maxTokens > 0 {
+		return s, fmt.Errorf("scenario %s asks for embeddings, which have no number of tokens: leave max-tokens out", s.Name)
+	}
 	groups := append([]Group(nil), s.Groups...)
 	for i := range groups {
 		if clients > 0 {
@@ -129,7 +146,10 @@ func (s Scenario) validate() error {
 	named := map[string]bool{}
 	finite := false
 	for _, g := range s.Groups {
-		if g.Clients < 1 || g.Requests < 0 || g.MaxTokens < 1 || g.PromptWords < 1 || g.SharedSystemWords < 0 {
+		if embeds := g.Texts != 0; embeds != s.Embeds() || embeds && (g.Texts < 0 || g.MaxTokens != 0) {
+			return fmt.Errorf("scenario %s, group %s: either all groups ask for embeddings, of at least one text and without max_tokens, or none does", s.Name, g.Name)
+		}
+		if g.Clients < 1 || g.Requests < 0 || g.MaxTokens < 1 && g.Texts == 0 || g.PromptWords < 1 || g.SharedSystemWords < 0 {
 			return fmt.Errorf("scenario %s, group %s: clients, max_tokens and prompt_words must be at least 1 and no number below zero", s.Name, g.Name)
 		}
 		if g.After != "" && !named[g.After] {

@@ -34,11 +34,13 @@ func distribution(values []float64) Dist {
 // Summary is what a run comes to.
 type Summary struct {
 	Requests int `json:"requests"` // that ran to their end
-	// Tokens produced in the window, and their rate.
+	// Tokens produced in the window, and their rate; of embeddings, the tokens
+	// of the texts.
 	Tokens          int     `json:"tokens"`
 	WindowMS        float64 `json:"window_ms"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
-	// TTFT of the requests of groups that have a number of them.
+	// TTFT of the requests of groups that have a number of them; of embeddings,
+	// the time to the whole answer.
 	TTFT Dist `json:"ttft"`
 	// ITL is the time between pieces of the watched group (or of all) in the window.
 	ITL          Dist `json:"itl"`

@@ -67,6 +67,17 @@ func WindowModel(t testing.TB) string {
 	return path
 }
 
+// RankModel returns the path of a model that scores documents, by a head of
+// pseudo-random numbers.
+func RankModel(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(CacheDir(t), "models", "random-rank.F16.gguf")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test model that scores documents is not at %s: run make rank-model first", path)
+	}
+	return path
+}
+
 // LibDir returns the folder of the native libraries: $HEARTH_LIB_DIR, or
 // build/out/lib.
 func LibDir(t testing.TB) string {

@@ -23,19 +23,39 @@ type made struct {
 // embeddingModel returns the path of the embedding model's GGUF file, made from
 // the weights of its package where it is not in the cache yet.
 func (a *app) embeddingModel(ctx context.Context) (string, error) {
+	p, err := a.bertPin()
+	if err != nil {
+		return "", err
+	}
+	return a.makeBERT(ctx, p, *p.Made, p.Name, poolMean, func(*ggufFile) {})
+}
+
+// bertPin is what the embedding model is made from.
+func (a *app) bertPin() (pin, error) {
 	models := inSet(a.pins, "embedding-model")
 	if len(models) != 1 || models[0].Made == nil {
-		return "", fmt.Errorf("pins.json must name exactly one embedding model, with what is made from it; it names %d", len(models))
+		return pin{}, fmt.Errorf("pins.json must name exactly one embedding model, with what is made from it; it names %d", len(models))
 	}
-	p := models[0]
-	dest := a.path("models", p.Made.File)
-	unlock, err := a.lock(p.Made.File)
+	return models[0], nil
+}
+
+// What becomes of the vectors of a text's tokens, as llama.cpp numbers it.
+const (
+	poolMean uint32 = 1
+	poolRank uint32 = 4
+)
+
+// makeBERT returns the path of a model that is made from the package of p; head
+// adds what lies above its layers.
+func (a *app) makeBERT(ctx context.Context, p pin, m made, name string, pooling uint32, head func(*ggufFile)) (string, error) {
+	dest := a.path("models", m.File)
+	unlock, err := a.lock(m.File)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
 	if _, err := os.Stat(dest); err == nil {
-		return dest, a.verify(dest, p.Made.SHA256)
+		return dest, a.verify(dest, m.SHA256)
 	}
 	archive, err := a.download(ctx, p)
 	if err != nil {
@@ -46,17 +66,18 @@ func (a *app) embeddingModel(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("open %s: %w", archive, err)
 	}
 	defer zr.Close()
-	f, err := convertBERT(p.Name, func(name string) (io.ReadCloser, error) {
+	f, err := convertBERT(name, pooling, func(name string) (io.ReadCloser, error) {
 		return zr.Open(strings.ReplaceAll(p.Package, "-", "_") + "/model/" + name)
 	})
 	if err != nil {
 		return "", fmt.Errorf("convert %s: %w", filepath.Base(archive), err)
 	}
+	head(f)
 	var b bytes.Buffer
 	if err := f.write(&b); err != nil {
 		return "", err
 	}
-	return dest, a.save(&b, dest, p.Made.File+", made from "+p.File+",", p.Made.SHA256, p.Made.Bytes)
+	return dest, a.save(&b, dest, m.File+", made from "+p.File+",", m.SHA256, m.Bytes)
 }
 
 // bertConfig is what is read of config.json.
@@ -76,15 +97,15 @@ type bertConfig struct {
 // matrices in 16-bit floats. open gives the files of the model's folder. What
 // the names and values mean to llama.cpp is written in its conversion/bert.py
 // and src/llama-arch.cpp.
-func convertBERT(name string, open func(string) (io.ReadCloser, error)) (*ggufFile, error) {
+func convertBERT(name string, pooling uint32, open func(string) (io.ReadCloser, error)) (*ggufFile, error) {
 	var c bertConfig
-	var pooling struct {
+	var pool struct {
 		Mean bool `json:"pooling_mode_mean_tokens"`
 	}
 	var tokenizer struct {
 		Lower bool `json:"do_lower_case"`
 	}
-	for file, to := range map[string]any{"config.json": &c, "1_Pooling/config.json": &pooling, "tokenizer_config.json": &tokenizer} {
+	for file, to := range map[string]any{"config.json": &c, "1_Pooling/config.json": &pool, "tokenizer_config.json": &tokenizer} {
 		raw, err := readFile(open, file)
 		if err != nil {
 			return nil, err
@@ -93,7 +114,7 @@ func convertBERT(name string, open func(string) (io.ReadCloser, error)) (*ggufFi
 			return nil, fmt.Errorf("read %s: %w", file, err)
 		}
 	}
-	if len(c.Architectures) != 1 || c.Architectures[0] != "BertModel" || c.Activation != "gelu" || !pooling.Mean || !tokenizer.Lower {
+	if len(c.Architectures) != 1 || c.Architectures[0] != "BertModel" || c.Activation != "gelu" || !pool.Mean || !tokenizer.Lower {
 		return nil, fmt.Errorf("it is another kind of model than the BERT in lower case with mean pooling that is known here: %+v", c)
 	}
 	f := &ggufFile{}
@@ -109,7 +130,7 @@ func convertBERT(name string, open func(string) (io.ReadCloser, error)) (*ggufFi
 	f.set("bert.attention.head_count", c.Heads)
 	f.set("bert.attention.layer_norm_epsilon", c.Epsilon)
 	f.set("bert.attention.causal", false)
-	f.set("bert.pooling_type", uint32(1)) // mean
+	f.set("bert.pooling_type", pooling)
 	if err := bertVocabulary(f, c.TokenTypes, open); err != nil {
 		return nil, err
 	}

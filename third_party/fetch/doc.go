@@ -10,6 +10,7 @@
 //	window-model   fetch the tests' model with a sliding window and print its path
 //	embedding-model
 //	               fetch the embedding model, make its GGUF file, print its path
+//	rank-model     make the tests' model that scores documents, print its path
 //	tools          find CMake and Ninja, or fetch them, and print their paths
 //	native         compile llama.cpp and the shim into build/out/lib
 //	sanitized      compile the same with sanitizers into build/out/asan

@@ -15,7 +15,7 @@ import (
 
 // errUsage marks a command line that names no command, or one too many.
 var errUsage = errors.New("usage: go run ./third_party/fetch COMMAND, one of: " +
-	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv")
+	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, rank-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv")
 
 // app holds what all commands share. Answers for other programs go to out, what
 // a person reads to messages.
@@ -71,6 +71,8 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return a.print(a.joined(ctx, inSet(a.pins, "window-model"), windowModel))
 	case "embedding-model":
 		return a.print(a.embeddingModel(ctx))
+	case "rank-model":
+		return a.print(a.rankModel(ctx))
 	case "tools":
 		t, err := a.tools(ctx)
 		return a.print(t.cmake+"\n"+t.ninja, err)

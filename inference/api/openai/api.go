@@ -71,6 +71,7 @@ func (a *API) Routes(r chi.Router) {
 		r.Post("/chat/completions", a.chatCompletions)
 		r.Post("/completions", a.completions)
 		r.Post("/embeddings", a.embeddings)
+		r.Post("/rerank", a.rerank)
 		r.Get("/models", a.listModels)
 		r.Get("/models/*", a.getModel)
 		r.Post("/tokenize", a.tokenize)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ type fakeModels struct {
 	mu       sync.Mutex
 	chat     *inference.ChatRequest
 	complete *inference.CompletionRequest
+	rerank   *inference.RerankRequest
 }
 
 func (f *fakeModels) info() inference.ModelInfo {
@@ -63,6 +65,20 @@ type fakeLease struct {
 
 func (l *fakeLease) Release()                  { l.once.Do(func() { l.f.leases.Add(-1) }) }
 func (l *fakeLease) Info() inference.ModelInfo { return l.f.info() }
+
+// Rerank scores each document by its length.
+func (l *fakeLease) Rerank(_ context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
+	l.f.mu.Lock()
+	defer l.f.mu.Unlock()
+	if l.f.rerank = r; l.f.refuse != nil {
+		return nil, l.f.refuse
+	}
+	out := &inference.Ranking{Tokens: 7}
+	for i := range slices.Backward(r.Documents) {
+		out.Results = append(out.Results, inference.Ranked{Index: i, Score: float32(len(r.Documents[i]))})
+	}
+	return out, nil
+}
 
 func (l *fakeLease) Chat(_ context.Context, r *inference.ChatRequest) (inference.Stream, error) {
 	l.f.mu.Lock()

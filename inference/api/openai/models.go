@@ -38,6 +38,12 @@ type modelDetails struct {
 	Generates     bool   `json:"generates"` // it makes text
 	// Embedding is missing where the model makes no vectors.
 	Embedding *embeddingDetails `json:"embedding,omitempty"`
+	// Rerank is missing where the model scores no documents.
+	Rerank *rerankDetails `json:"rerank,omitempty"`
+}
+
+type rerankDetails struct {
+	MaxTokens int `json:"max_tokens"` // of the query with one document
 }
 
 type embeddingDetails struct {
@@ -60,6 +66,9 @@ func wireModel(s *inference.ModelStatus) model {
 	}
 	if e := i.Embedding; e.Pooling != "" {
 		m.Details.Embedding = &embeddingDetails{Dimensions: e.Width, MaxTokens: e.MaxTokens, Pooling: e.Pooling}
+	}
+	if n := i.Rerank.MaxTokens; n > 0 {
+		m.Details.Rerank = &rerankDetails{MaxTokens: n}
 	}
 	m.Details.PrefixSharing, m.Details.WhyNotShared = i.PrefixSharing, i.WhyNotShared
 	return m
