@@ -57,8 +57,8 @@ test-hostile: build ## 50,000 generated hostile requests against a running serve
 	@HEARTH_HOSTILE=$(HOSTILE) go test -count=1 -timeout 3h -v -run '^TestHostileRequests$$' ./tests
 
 .PHONY: test-mutations
-test-mutations: build ## 5,000 mutated model files through the trial load (MUTATIONS=100 for fewer)
-	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutatedModels$$' ./cmd/hearth
+test-mutations: build ## 5,000 mutated model files, and as many adapters, through the trial load (MUTATIONS=100 for fewer)
+	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutated(Models|Adapters)$$' ./cmd/hearth
 
 .PHONY: test-asan
 test-asan: build yardsticks embedding-model window-model rank-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)

@@ -43,7 +43,7 @@ func ready(id string) inference.ModelStatus {
 	return inference.ModelStatus{State: inference.ModelReady, Info: inference.ModelInfo{
 		ID: id, Path: "/secret/" + id + ".gguf", Architecture: "llama", Description: "a model", Quantization: "Q4_1",
 		Params: 135e6, FileBytes: 90e6, Context: 2048, TrainContext: 8192, Vocabulary: 49152, ChatTemplate: true,
-		Defaults: inference.DefaultSampling(),
+		Defaults: inference.DefaultSampling(), Adapters: []inference.AdapterInfo{{Name: "poet", Path: "/secret/poet.gguf", Scale: 0.5, Bytes: 9}},
 	}}
 }
 

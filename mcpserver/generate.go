@@ -44,6 +44,23 @@ type sampling struct {
 	Seed             *whole          `json:"seed"`
 	Stop             []string        `json:"stop"`
 	JSONSchema       json.RawMessage `json:"json_schema"`
+	Lora             []loraUse       `json:"lora"`
+}
+
+// loraUse is an adapter that the answer is to be computed with.
+type loraUse struct {
+	Name  string   `json:"name"`
+	Scale *float32 `json:"scale"`
+}
+
+// loraProperty is the list of adapters of a request.
+func loraProperty() property {
+	most := strconv.Itoa(inference.MaxAdapterScale)
+	return member("lora", "array", "LoRA adapters of the model to answer with, by the names that list_models gives.",
+		fmt.Sprintf(`"items":%s,"maxItems":%d`, object("", []string{"name"},
+			member("name", "string", "Name of the adapter.", `"minLength":1,"maxLength":64`),
+			member("scale", "number", "How strong it is: 1 as it was trained, 0 not at all. Default: the adapter's own.", between("-"+most, most)),
+		), inference.MaxAdapters))
 }
 
 func samplingProperties(maxTokens string) []property {
@@ -77,6 +94,7 @@ func samplingProperties(maxTokens string) []property {
 		member("stop", "array", "End the answer where one of these strings would appear; the string itself is left out.",
 			listOf(inference.MaxStopBytes, inference.MaxStops)),
 		member("json_schema", "object", "A JSON Schema: the answer is JSON that conforms to it.", ""),
+		loraProperty(),
 	}
 }
 
@@ -98,6 +116,9 @@ func (s *Server) options(ctx context.Context, r *run, a *sampling, lease inferen
 	a.sample(&o.Sampling)
 	if a.MaxTokens != nil {
 		o.MaxTokens = int(*a.MaxTokens)
+	}
+	for _, u := range a.Lora {
+		o.Adapters = append(o.Adapters, inference.AdapterUse{Name: u.Name, Scale: u.Scale})
 	}
 	o.Format.Kind = inference.FormatText
 	if a.JSONSchema != nil {

@@ -38,6 +38,13 @@ type model struct {
 	Embeds        int     `json:"embeds,omitempty"`
 	WhyNotShared  string  `json:"not_shared_because,omitempty"`
 	Reranks       bool    `json:"reranks,omitempty"`
+
+	Lora []adapter `json:"lora,omitempty"`
+}
+
+type adapter struct {
+	Name  string  `json:"name"`
+	Scale float32 `json:"scale"`
 }
 
 func modelSchema() string {
@@ -61,6 +68,9 @@ func modelSchema() string {
 		member("embeds", "integer", "Numbers in a vector that embed gets from it; missing if it makes none.", `"minimum":1`),
 		member("not_shared_because", "string", "Why every prompt is computed from its first token; missing where prompts that begin alike share what was computed.", ""),
 		member("reranks", "boolean", "Whether rerank can ask it; missing if not.", ""),
+		member("lora", "array", "LoRA adapters that chat and generate may use with it.", `"items":`+object("", []string{"name", "scale"},
+			member("name", "string", "The name that they take.", ""),
+			member("scale", "number", "Its scale where they give none.", ""))),
 	)
 }
 
@@ -72,6 +82,9 @@ func describe(status inference.ModelStatus) model {
 		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
 		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width, Reranks: i.Rerank.MaxTokens > 0,
 		WhyNotShared: i.WhyNotShared,
+	}
+	for _, a := range i.Adapters {
+		m.Lora = append(m.Lora, adapter{Name: a.Name, Scale: a.Scale})
 	}
 	if status.State == inference.ModelReady {
 		m.Progress = 1

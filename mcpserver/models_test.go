@@ -26,6 +26,7 @@ func TestResources(t *testing.T) {
 		}{
 			{"models://", `{"models":[{"id":"tiny","state":"ready"`},
 			{"models://tiny", `{"id":"tiny","state":"ready"`},
+			{"models://tiny", `{"id":"tiny","state":"ready","progress":1,"description":"a model","architecture":"llama","quantization":"Q4_1","parameters":135000000,"file_bytes":90000000,"context":2048,"train_context":8192,"vocabulary":49152,"chat_template":true,"template_tools":false,"gpu_layers":0,"lora":[{"name":"poet","scale":0.5}]}`},
 			{"models://big%2Fmodel%3AQ4", `{"id":"big/model:Q4","state":"ready"`},
 			{"models://none", ""},
 			{"models://a/b", ""},

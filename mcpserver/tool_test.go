@@ -83,7 +83,7 @@ func TestChat(t *testing.T) {
 		"temperature":0,"top_p":0.5,"top_k":7,"min_p":0.1,"repeat_penalty":1.1,"presence_penalty":-1,"frequency_penalty":1,"seed":4294967295,"repeat_last_n":8,
 		"typical_p":0.5,"top_n_sigma":1.5,"dry_multiplier":0.75,"dry_base":1.25,"dry_allowed_length":3,"dry_penalty_last_n":99,"dry_sequence_breakers":["x"],
 		"xtc_probability":0.25,"xtc_threshold":0.125,"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"dynatemp_range":0.375,"dynatemp_exponent":3,
-		"banned_strings":["no","nein"],
+		"banned_strings":["no","nein"],"lora":[{"name":"poet","scale":0.5},{"name":"terse"}],
 		"stop":["END"],"json_schema":{"type":"object","properties":{"z":{},"a":{}}},"reasoning":false}`, "")
 	got := r.tool(t)
 	if s := got.StructuredContent; got.IsError || s.Text != `{"a":1}` || got.Content[0].Text != s.Text || s.Model != "tiny" || s.Reasoning != "let me see" ||
@@ -91,6 +91,9 @@ func TestChat(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	q := f.chats[0]
+	if a := q.Adapters; len(a) != 2 || a[0].Name != "poet" || *a[0].Scale != 0.5 || a[1].Name != "terse" || a[1].Scale != nil {
+		t.Errorf("adapters %+v", a)
+	}
 	if fmt.Sprint(q.Messages) != fmt.Sprint([]inference.Message{{Role: "system", Content: "be brief"}, {Role: "user", Content: "hi"}}) {
 		t.Errorf("messages %+v", q.Messages)
 	}
@@ -230,6 +233,9 @@ func TestToolErrors(t *testing.T) {
 		{"rerank", `{"documents":["b"]}`, "query: is required"},
 		{"rerank", `{"query":"a","documents":[]}`, "documents: "},
 		{"rerank", `{"query":"a","documents":["b"],"top_n":0}`, "top_n: must be at least 1"},
+		{"generate", `{"prompt":"x","lora":[{"scale":1}]}`, "name"},
+		{"generate", `{"prompt":"x","lora":[{"name":"a","scale":17}]}`, "scale"},
+		{"generate", `{"prompt":"x","lora":[{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"},{"name":"a"}]}`, "lora"},
 		{"embed", `{"input":["a"]}`, "makes no embeddings"},
 		{"embed", `{"input":"a"}`, "input: must be of type array, got string"},
 		{"embed", `{"input":["a"],"dimensions":0}`, "dimensions: must be at least 1"},

@@ -36,6 +36,7 @@ message), one answer is printed and nothing else.
 	}
 	from := addSourceFlags(cmd)
 	sampling := addSamplingFlags(cmd)
+	askWithLora(cmd, from)
 	cmd.Flags().StringVar(&system, "system", "", "system message")
 	cmd.Flags().BoolVar(&noReasoning, "no-reasoning", false, "ask the model not to think before it answers")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -51,7 +52,11 @@ message), one answer is printed and nothing else.
 			}
 		}
 		return from.ask(cmd, func(ctx context.Context, src *source, m inference.Model) error {
-			c := &conversation{model: m, options: sampling.options(cmd, m), noReasoning: noReasoning, out: cmd.OutOrStdout(), status: cmd.ErrOrStderr()}
+			o, err := from.options(cmd, sampling, m)
+			if err != nil {
+				return err
+			}
+			c := &conversation{model: m, options: o, noReasoning: noReasoning, out: cmd.OutOrStdout(), status: cmd.ErrOrStderr()}
 			c.setSystem(system)
 			if !interactive {
 				return c.answer(ctx, message)

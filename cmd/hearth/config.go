@@ -75,6 +75,8 @@ type ModelConfig struct {
 	Embeddings *bool `yaml:"embeddings"`
 	// Pooling is how; empty: as the file says, and mean where it says nothing.
 	Pooling inference.Pooling `yaml:"pooling"`
+	// Lora are the adapters that requests to this model may use.
+	Lora []AdapterConfig `yaml:"lora"`
 }
 
 // defaultConfig returns what holds where the file is silent. It is what
@@ -124,7 +126,11 @@ func (c *Config) clone() Config {
 // resolvePaths makes file names relative to the configuration file.
 func (c *Config) resolvePaths(dir string) {
 	for i := range c.Models {
-		for _, p := range []*string{&c.Models[i].Path, &c.Models[i].ChatTemplate} {
+		paths := []*string{&c.Models[i].Path, &c.Models[i].ChatTemplate}
+		for k := range c.Models[i].Lora {
+			paths = append(paths, &c.Models[i].Lora[k].Path)
+		}
+		for _, p := range paths {
 			if *p != "" && !filepath.IsAbs(*p) {
 				*p = filepath.Join(dir, *p)
 			}
@@ -192,6 +198,9 @@ func (c *Config) checkModels() error {
 		ids[m.id()] = i
 		p := m.placement(c.Engine.Placement)
 		if err := p.check(); err != nil {
+			return config.Under(at, err)
+		}
+		if err := m.checkLora(); err != nil {
 			return config.Under(at, err)
 		}
 		switch m.Pooling {

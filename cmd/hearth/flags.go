@@ -28,6 +28,10 @@ type loadFlags struct {
 	kvType      string
 	rpc         []string
 	logLevel    string
+	lora        []string
+	// asks: the command itself sends requests, so that --lora also says what they
+	// use.
+	asks bool
 }
 
 // addLoadFlags adds the flags; modelHelp says what --model takes.
@@ -44,6 +48,7 @@ func addLoadFlags(cmd *cobra.Command, modelHelp string) *loadFlags {
 	flags.Float32SliceVar(&f.tensorSplit, "tensor-split", nil, "share of the model for each device, such as 3,1")
 	flags.StringVar(&f.kvType, "kv-type", d.Engine.KVType, "type of the cells: f16, q8_0, q4_0")
 	flags.StringSliceVar(&f.rpc, "rpc", nil, "ggml RPC servers whose devices are used too, such as 192.0.2.7:50052 (repeat, or separate by commas)")
+	flags.StringArrayVar(&f.lora, "lora", nil, "LoRA adapter to load beside the model: NAME=FILE, or NAME=FILE:SCALE (repeatable)")
 	flags.StringVar(&f.logLevel, "log-level", d.Telemetry.LogLevel, "debug, info, warn, error")
 	_ = cmd.MarkFlagFilename("model", "gguf") // the flags exist
 	_ = cmd.RegisterFlagCompletionFunc("kv-type", cobra.FixedCompletions([]string{"f16", "q8_0", "q4_0"}, cobra.ShellCompDirectiveNoFileComp))
@@ -102,6 +107,9 @@ func (f *loadFlags) apply(cmd *cobra.Command, cfg *Config) error {
 		}
 	}
 	if err := selectModel(cfg, f.model); err != nil {
+		return err
+	}
+	if err := f.applyLora(cfg); err != nil {
 		return err
 	}
 	if err := cfg.check(); err != nil {

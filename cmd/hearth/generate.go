@@ -36,6 +36,7 @@ message use hearth chat.
 	}
 	from := addSourceFlags(cmd)
 	sampling := addSamplingFlags(cmd)
+	askWithLora(cmd, from)
 	cmd.Flags().StringVar(&schema, "json-schema", "", "file with a JSON Schema that the answer has to satisfy")
 	cmd.Flags().IntVar(&n, "n", 1, fmt.Sprintf("number of answers, up to %d; with several each is printed whole, after a line ==> 1 <==", inference.MaxChoices))
 	cmd.Flags().BoolVar(&echo, "echo", false, "print the prompt in front of the answer")
@@ -50,7 +51,10 @@ message use hearth chat.
 			return err
 		}
 		return from.ask(cmd, func(ctx context.Context, _ *source, m inference.Model) error {
-			o := sampling.options(cmd, m)
+			o, err := from.options(cmd, sampling, m)
+			if err != nil {
+				return err
+			}
 			o.N, o.Format = n, format
 			s, err := m.Complete(ctx, &inference.CompletionRequest{Options: o, Prompt: prompt, Echo: echo})
 			if err != nil {

@@ -90,6 +90,10 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	if err != nil {
 		return nil, err
 	}
+	adapters, err := m.checkAdapterFiles(h)
+	if err != nil {
+		return nil, err
+	}
 	if progress, err = l.try(ctx, m, h, progress); err != nil {
 		return nil, err
 	}
@@ -107,11 +111,19 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	}, func(done float32) bool { progress(done); return ctx.Err() == nil }); err != nil {
 		return nil, err
 	}
+	if s.model.Info().EmbeddingOnly && len(m.Lora) > 0 {
+		return nil, fmt.Errorf("adapters of %s: %w", m.id(), errNoText)
+	}
 	if s.model.Info().EmbeddingOnly {
 		model := s.model
 		s.model = nil // no longer for s to close
 		return l.loadEmbeddingOnly(m, &p, model)
 	}
+	adapterInfos, err := l.loadAdapters(m, adapters, s)
+	if err != nil {
+		return nil, err
+	}
+	options.Adapters = s.adapters
 	if s.context, err = s.model.NewContext(options); err != nil {
 		return nil, err
 	}
@@ -132,7 +144,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		return nil, err
 	}
 	info := s.model.Info()
-	info.ID = m.id()
+	info.ID, info.Adapters = m.id(), adapterInfos
 	stats := s.engine.Stats()
 	info.Context, info.Sequences = stats.Context, stats.Sequences
 	info.WhyNotShared = s.context.WhyNotShared()
@@ -189,6 +201,7 @@ type served struct {
 	context   *llama.Context
 	templates *llama.Templates
 	model     *llama.Model
+	adapters  []*llama.Adapter
 	vectors   *vectors // nil: it makes none
 	stop      sync.Once
 }
@@ -227,6 +240,7 @@ func (s *served) Close() error {
 	if s.context != nil {
 		errs = append(errs, s.context.Close())
 	}
+	errs = append(errs, s.closeAdapters())
 	if s.model != nil {
 		errs = append(errs, s.model.Close())
 	}

@@ -67,6 +67,8 @@ type modelRow struct {
 	Error        string `json:"error,omitempty"`
 	// WhyNotShared is known of models that a server has loaded.
 	WhyNotShared string `json:"not_shared_because,omitempty"`
+	// Lora are the names of its adapters.
+	Lora []string `json:"lora,omitempty"`
 }
 
 func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow, error) {
@@ -81,7 +83,11 @@ func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow
 			return nil, err
 		}
 		for _, s := range all {
-			rows = append(rows, modelRow{ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization, WhyNotShared: s.Info.WhyNotShared})
+			var lora []string
+			for _, a := range s.Info.Adapters {
+				lora = append(lora, a.Name)
+			}
+			rows = append(rows, modelRow{Lora: lora, ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization, WhyNotShared: s.Info.WhyNotShared})
 		}
 		return rows, nil
 	}
@@ -91,7 +97,12 @@ func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow
 	for i := range cfg.Models {
 		m := &cfg.Models[i]
 		row := modelRow{ID: m.id(), State: "configured", Path: m.Path}
+		for k := range m.Lora {
+			row.Lora = append(row.Lora, m.Lora[k].Name)
+		}
 		if h, err := models.Open(m.Path); err != nil {
+			row.State, row.Error = "unusable", err.Error()
+		} else if _, err := m.checkAdapterFiles(h); err != nil {
 			row.State, row.Error = "unusable", err.Error()
 		} else {
 			s := h.Summary()
@@ -114,6 +125,9 @@ func printModels(w io.Writer, rows []modelRow) error {
 	for _, r := range rows {
 		if r.Error != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.ID, r.Error)
+		}
+		if len(r.Lora) > 0 {
+			fmt.Fprintf(w, "%s: LoRA adapters: %s\n", r.ID, strings.Join(r.Lora, ", "))
 		}
 		if r.WhyNotShared != "" {
 			fmt.Fprintf(w, "%s: prefixes are not shared: %s\n", r.ID, r.WhyNotShared)
@@ -266,7 +280,11 @@ func describeJSON(path string, h *models.Header) any {
 
 // checkModelFile refuses a model whose files cannot be loaded.
 func checkModelFile(m *ModelConfig) error {
-	if _, err := models.Open(m.Path); err != nil {
+	h, err := models.Open(m.Path)
+	if err != nil {
+		return err
+	}
+	if _, err := m.checkAdapterFiles(h); err != nil {
 		return err
 	}
 	if m.ChatTemplate != "" {

@@ -192,6 +192,12 @@ type wireModel struct {
 		Generates *bool          `json:"generates"`
 		Embedding *wireEmbedding `json:"embedding"`
 		Rerank    *wireRerank    `json:"rerank"`
+
+		Lora []struct {
+			Name  string  `json:"name"`
+			Scale float32 `json:"scale"`
+			Bytes int64   `json:"bytes"`
+		} `json:"lora"`
 	} `json:"details"`
 }
 
@@ -209,6 +215,9 @@ func (m *wireModel) status() inference.ModelStatus {
 		}
 		if k := d.Rerank; k != nil {
 			s.Info.Rerank = inference.RerankInfo{MaxTokens: k.MaxTokens}
+		}
+		for _, a := range d.Lora {
+			s.Info.Adapters = append(s.Info.Adapters, inference.AdapterInfo{Name: a.Name, Scale: a.Scale, Bytes: a.Bytes})
 		}
 		s.Info.LoadedAt = time.Unix(m.Created, 0)
 	}

@@ -37,6 +37,17 @@ func (m *remoteModel) options(o *inference.Options) map[string]any {
 	if o.MaxTokens > 0 {
 		b["max_tokens"] = o.MaxTokens
 	}
+	if len(o.Adapters) > 0 {
+		lora := []map[string]any{}
+		for _, u := range o.Adapters {
+			use := map[string]any{"name": u.Name}
+			if u.Scale != nil {
+				use["scale"] = *u.Scale
+			}
+			lora = append(lora, use)
+		}
+		b["lora"] = lora
+	}
 	if len(o.Stop) > 0 {
 		b["stop"] = o.Stop
 	}

@@ -129,8 +129,11 @@ func (f *sourceFlags) find(ctx context.Context, cmd *cobra.Command) (server *rem
 			return nil, cfg, here, configError(err)
 		}
 	}
-	if server, err = f.server(ctx, &cfg); err != nil || server != nil {
-		return server, cfg, here, err
+	if server, err = f.server(ctx, &cfg); err != nil {
+		return nil, cfg, here, err
+	}
+	if server != nil {
+		return server, cfg, here, f.leaveToServer()
 	}
 	here = cfg.clone()
 	if !cmd.Flags().Changed("log-level") {
@@ -140,6 +143,9 @@ func (f *sourceFlags) find(ctx context.Context, cmd *cobra.Command) (server *rem
 		return nil, cfg, here, err
 	}
 	here.Models = here.Models[:1]
+	if f.embeds && len(f.lora) > 0 {
+		return nil, cfg, here, usageError(errors.New("--lora: vectors are made by the model alone: leave it out"))
+	}
 	if f.embeds {
 		here.Models[0].Embeddings = &f.embeds
 	}

@@ -49,6 +49,7 @@ func (c *TrialConfig) check() error {
 type trialRequest struct {
 	Path         string
 	ChatTemplate string
+	Adapter      string // a LoRA adapter to try with the model; empty: none
 	Placement    Placement
 	Memory       int64 // bytes that loading may add to the child's data
 }
@@ -60,25 +61,48 @@ type trialReport struct {
 	Passed   bool    `json:"passed,omitempty"`
 }
 
-// try loads the file of m in a process of its own unless it is known to pass. It
-// returns the function to report the progress of the loading that follows to.
+// try loads the file of m in a process of its own unless it is known to pass, and
+// then each of its adapters with it. It returns the function to report the
+// progress of the loading that follows to.
 func (l *loader) try(ctx context.Context, m *ModelConfig, h *models.Header, progress func(float32)) (func(float32), error) {
 	if l.cfg.Engine.Trial.Off {
 		return progress, nil
 	}
-	c := &l.cfg.Engine.Trial
-	req := trialRequest{Path: m.Path, ChatTemplate: m.ChatTemplate, Placement: m.placement(l.cfg.Engine.Placement), Memory: int64(c.Memory)}
-	files := models.Parts(m.Path, h)
 	cache, err := openTrialCache()
 	if err != nil {
 		l.log.Warn().Err(err).Msg("trial loads cannot be remembered: the file is tried at every start")
 	}
-	key, known, err := cache.lookup(ctx, files, &req, part(progress, 0, 0.3))
+	tried := false
+	trials := len(m.Lora) + 1
+	for i := range trials {
+		req := trialRequest{Path: m.Path, ChatTemplate: m.ChatTemplate, Placement: m.placement(l.cfg.Engine.Placement), Memory: int64(l.cfg.Engine.Trial.Memory)}
+		if i > 0 {
+			req.Adapter = m.Lora[i-1].Path
+		}
+		now, err := l.tryOne(ctx, m, h, cache, &req, part(progress, 0.6*float32(i)/float32(trials), 0.6*float32(i+1)/float32(trials)))
+		if err != nil {
+			return nil, err
+		}
+		tried = tried || now
+	}
+	if !tried {
+		return progress, nil
+	}
+	return part(progress, 0.6, 1), nil
+}
+
+// tryOne does one trial unless it is known to pass, and reports whether it did.
+func (l *loader) tryOne(ctx context.Context, m *ModelConfig, h *models.Header, cache *trialCache, req *trialRequest, progress func(float32)) (bool, error) {
+	files := models.Parts(m.Path, h)
+	if req.Adapter != "" {
+		files = append(files[:len(files):len(files)], req.Adapter)
+	}
+	key, known, err := cache.lookup(ctx, files, req, part(progress, 0, 0.5))
 	if err != nil {
-		return nil, fmt.Errorf("trial load of %s: %w", m.Path, err)
+		return false, fmt.Errorf("trial load of %s: %w", req.what(), err)
 	}
 	if known {
-		return progress, nil
+		return false, nil
 	}
 	if req.Memory == 0 {
 		req.Memory = trialMemory
@@ -88,14 +112,22 @@ func (l *loader) try(ctx context.Context, m *ModelConfig, h *models.Header, prog
 			}
 		}
 	}
-	l.log.Info().Str("model", m.id()).Str("path", m.Path).Msg("a file that was not loaded before: it is tried in a process of its own")
-	if err := runTrial(ctx, "/proc/self/exe", &req, c.Stall, part(progress, 0.3, 0.6)); err != nil {
-		return nil, err
+	l.log.Info().Str("model", m.id()).Str("path", req.what()).Msg("a file that was not loaded before: it is tried in a process of its own")
+	if err := runTrial(ctx, "/proc/self/exe", req, l.cfg.Engine.Trial.Stall, part(progress, 0.5, 1)); err != nil {
+		return false, err
 	}
 	if err := cache.remember(key); err != nil {
 		l.log.Warn().Err(err).Msg("the trial load cannot be remembered: the file is tried again at the next start")
 	}
-	return part(progress, 0.6, 1), nil
+	return true, nil
+}
+
+// what names the file that is tried.
+func (r *trialRequest) what() string {
+	if r.Adapter != "" {
+		return r.Adapter + " (an adapter of " + r.Path + ")"
+	}
+	return r.Path
 }
 
 // part returns a function that reports 0..1 as from..to.
@@ -107,7 +139,7 @@ func part(progress func(float32), from, to float32) func(float32) {
 // else an error that says what is wrong with it.
 func runTrial(ctx context.Context, exe string, req *trialRequest, stall time.Duration, progress func(float32)) error {
 	failed := func(format string, args ...any) error {
-		return fmt.Errorf("trial load of %s: %w", req.Path, fmt.Errorf(format, args...))
+		return fmt.Errorf("trial load of %s: %w", req.what(), fmt.Errorf(format, args...))
 	}
 	lib, err := libDir()
 	if err != nil {

@@ -19,6 +19,9 @@ import (
 	"hearth/inference/llama"
 )
 
+// trialAdapter is the name that an adapter is tried by.
+const trialAdapter = "tried"
+
 // trialCommand is the command that the server runs itself with for a trial load.
 const trialCommand = "trial-load"
 
@@ -63,11 +66,16 @@ func runTrialLoad(ctx context.Context, req *trialRequest, out, errOut io.Writer)
 	cfg.Engine.Sequences, cfg.Engine.Reserve = 1, 32
 	l := &loader{cfg: &cfg, log: zerolog.Nop()}
 	m := &ModelConfig{Path: req.Path, ChatTemplate: req.ChatTemplate}
+	var use []inference.AdapterUse
+	if req.Adapter != "" {
+		m.Lora = []AdapterConfig{{Name: trialAdapter, Path: req.Adapter}}
+		use = []inference.AdapterUse{{Name: trialAdapter}}
+	}
 	loaded, err := l.load(ctx, m, func(done float32) {
 		_ = report(trialReport{Progress: done * 0.9}) // nobody may be listening
 	})
 	if err == nil {
-		err = errors.Join(tryModel(ctx, loaded), loaded.Close())
+		err = errors.Join(tryModel(ctx, loaded, use), loaded.Close())
 	}
 	if err != nil {
 		err = log.explain(err)
@@ -142,7 +150,7 @@ func dataBytes() uint64 {
 
 // tryModel tokenizes, renders the template and generates. That a model cannot do
 // one of these, or not with this message, is no fault of its file.
-func tryModel(ctx context.Context, m inference.Model) error {
+func tryModel(ctx context.Context, m inference.Model, use []inference.AdapterUse) error {
 	const text = "Hello, hearth: 1 + 1 = 2?"
 	tokens, err := m.Tokenize(text, inference.TokenizeOptions{AddSpecial: true})
 	if err != nil {
@@ -151,7 +159,7 @@ func tryModel(ctx context.Context, m inference.Model) error {
 	if _, err := m.Detokenize(tokens); err != nil {
 		return unlessRefused(err)
 	}
-	o := inference.Options{Sampling: inference.DefaultSampling(), N: 1, MaxTokens: 4}
+	o := inference.Options{Sampling: inference.DefaultSampling(), N: 1, MaxTokens: 4, Adapters: use}
 	s, err := m.Chat(ctx, &inference.ChatRequest{Options: o, Messages: []inference.Message{{Role: "user", Content: text}}})
 	if err != nil {
 		if err := unlessRefused(err); err != nil {

@@ -253,8 +253,13 @@ func (m *Model) request(o *inference.Options, prompt []int32) (*engine.Request, 
 	if o.MaxTokens > 0 && len(prompt)+o.MaxTokens > m.info.Context {
 		return nil, &inference.OverflowError{Prompt: len(prompt), Max: o.MaxTokens, Context: m.info.Context}
 	}
+	adapters, err := inference.ResolveAdapters(o.Adapters, m.info.Adapters)
+	if err != nil {
+		return nil, err
+	}
 	return &engine.Request{
-		Caller: o.Caller, Priority: o.Priority, ID: o.RequestID, Deadline: o.Deadline,
+		Adapters: adapters,
+		Caller:   o.Caller, Priority: o.Priority, ID: o.RequestID, Deadline: o.Deadline,
 		Prompt: prompt, Choices: max(o.N, 1), MaxTokens: o.MaxTokens,
 		Sampling: o.Sampling, Logprobs: o.Logprobs, TopLogprobs: o.TopLogprobs,
 	}, nil

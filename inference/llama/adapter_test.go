@@ -282,14 +282,19 @@ func merged(t *testing.T, path string, l *testkit.LoRA, scale float32) string {
 func TestAdapterEqualsMergedWeights(t *testing.T) {
 	initBackends(t)
 	dense := &testkit.LoRA{Architecture: "llama", Alpha: 6, Rank: 3, Strength: 0.15, Seed: 9, Weights: []testkit.LoRAWeight{
-		{Name: "blk.0.attn_q.weight", In: 256, Out: 256}, {Name: "blk.0.attn_v.weight", In: 256, Out: 256},
-		{Name: "blk.0.ffn_down.weight", In: 384, Out: 256}, {Name: "blk.1.attn_k.weight", In: 256, Out: 256},
-		{Name: "blk.1.attn_output.weight", In: 256, Out: 256}, {Name: "blk.1.ffn_up.weight", In: 256, Out: 384},
+		{Name: "blk.0.attn_q.weight", In: 256, Out: 256},
+		{Name: "blk.0.attn_v.weight", In: 256, Out: 256},
+		{Name: "blk.0.ffn_down.weight", In: 384, Out: 256},
+		{Name: "blk.1.attn_k.weight", In: 256, Out: 256},
+		{Name: "blk.1.attn_output.weight", In: 256, Out: 256},
+		{Name: "blk.1.ffn_up.weight", In: 256, Out: 384},
 		{Name: "blk.1.ffn_gate.weight", In: 256, Out: 384},
 	}}
 	moe := &testkit.LoRA{Architecture: "llama", Rank: 2, Strength: 0.8, Seed: 5, Weights: []testkit.LoRAWeight{
-		{Name: "blk.0.attn_q.weight", In: 256, Out: 256}, {Name: "blk.1.ffn_gate_exps.weight", In: 256, Out: 384, Experts: 2},
-		{Name: "blk.0.ffn_down_exps.weight", In: 384, Out: 256, Experts: 2}, {Name: "blk.0.ffn_up_exps.weight", In: 256, Out: 384, Experts: 2},
+		{Name: "blk.0.attn_q.weight", In: 256, Out: 256},
+		{Name: "blk.1.ffn_gate_exps.weight", In: 256, Out: 384, Experts: 2},
+		{Name: "blk.0.ffn_down_exps.weight", In: 384, Out: 256, Experts: 2},
+		{Name: "blk.0.ffn_up_exps.weight", In: 256, Out: 384, Experts: 2},
 	}}
 	for _, c := range []struct {
 		model string

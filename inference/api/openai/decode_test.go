@@ -40,9 +40,9 @@ func TestChatRequest(t *testing.T) {
 		"temperature":0.5,"top_p":0.75,"top_k":-1,"min_p":0.25,"presence_penalty":1,"frequency_penalty":-1,"repeat_penalty":1.5,"repeat_last_n":8,
 		"typical_p":0.5,"top_n_sigma":1.5,"dry_multiplier":0.75,"dry_base":1.25,"dry_allowed_length":3,"dry_penalty_last_n":99,"dry_sequence_breakers":["x"],
 		"xtc_probability":0.25,"xtc_threshold":0.125,"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"dynatemp_range":0.375,"dynatemp_exponent":3,
-		"banned_strings":["no","nein"],
+		"banned_strings":["no","nein"],"lora":[{"name":"poet","scale":-0.5},{"name":"terse","scale":null}],
 		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low","service_tier":"flex"}`)
-	seed := uint32(42)
+	seed, half := uint32(42), float32(-0.5)
 	want := &inference.ChatRequest{
 		Options: inference.Options{
 			Caller: inference.DefaultCaller, Priority: inference.PriorityLow, N: 2, MaxTokens: 9, Stop: []string{"a", "b"}, Logprobs: true, TopLogprobs: 3,
@@ -53,7 +53,8 @@ func TestChatRequest(t *testing.T) {
 				Banned:    []string{"no", "nein"},
 				LogitBias: map[int32]float32{5: -100, 7: 2}, Seed: &seed,
 			},
-			Format: inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"object"}`)},
+			Format:   inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"object"}`)},
+			Adapters: []inference.AdapterUse{{Name: "poet", Scale: &half}, {Name: "terse"}},
 		},
 		Messages: []inference.Message{
 			{Role: inference.RoleSystem, Content: "Be brief."},
@@ -129,6 +130,15 @@ func TestRefused(t *testing.T) {
 		{"chat/completions", chat(`"logit_bias":{"x":1}`), "logit_bias.x", "token id"},
 		{"chat/completions", chat(`"logit_bias":{"1":"a"}`), "logit_bias.1", "number"},
 		{"chat/completions", chat(`"logit_bias":{"1":1,"1":2}`), "logit_bias.1", "twice"},
+		{"chat/completions", chat(`"lora":"poet"`), "lora", "list, got a string"},
+		{"chat/completions", chat(`"lora":["poet"]`), "lora[0]", "object, got a string"},
+		{"chat/completions", chat(`"lora":[{"id":0,"scale":1}]`), "lora[0].name", "is missing"},
+		{"chat/completions", chat(`"lora":[{"name":"a"},{"name":7}]`), "lora[1].name", "string, got a number"},
+		{"chat/completions", chat(`"lora":[{"name":"a","scale":"much"}]`), "lora[0].scale", "number, got a string"},
+		{"chat/completions", chat(`"lora":[{"name":"a","scale":1e40}]`), "lora[0].scale", "number"},
+		{"chat/completions", chat(`"lora":[{"name":"a","weight":1}]`), "lora[0].weight", "not known"},
+		{"chat/completions", chat(`"lora":[` + strings.Repeat(`{"name":"a"},`, 8) + `{"name":"a"}]`), "lora", "at most 8"},
+		{"completions", `{"prompt":"x","lora":[{"Name":"a"}]}`, "lora[0].Name", `spelled "name"`},
 		{"chat/completions", chat(`"top_logprobs":3`), "top_logprobs", "logprobs"},
 		{"chat/completions", chat(`"response_format":{}`), "response_format.type", "missing"},
 		{"chat/completions", chat(`"response_format":{"type":"xml"}`), "response_format.type", "xml"},

@@ -40,10 +40,18 @@ type modelDetails struct {
 	Embedding *embeddingDetails `json:"embedding,omitempty"`
 	// Rerank is missing where the model scores no documents.
 	Rerank *rerankDetails `json:"rerank,omitempty"`
+	// Lora are the adapters that requests may name, none if the model has none.
+	Lora []adapterDetails `json:"lora,omitempty"`
 }
 
 type rerankDetails struct {
 	MaxTokens int `json:"max_tokens"` // of the query with one document
+}
+
+type adapterDetails struct {
+	Name  string  `json:"name"`
+	Scale float32 `json:"scale"` // where a request gives none
+	Bytes int64   `json:"bytes"` // in memory
 }
 
 type embeddingDetails struct {
@@ -69,6 +77,9 @@ func wireModel(s *inference.ModelStatus) model {
 	}
 	if n := i.Rerank.MaxTokens; n > 0 {
 		m.Details.Rerank = &rerankDetails{MaxTokens: n}
+	}
+	for _, a := range i.Adapters {
+		m.Details.Lora = append(m.Details.Lora, adapterDetails{Name: a.Name, Scale: a.Scale, Bytes: a.Bytes})
 	}
 	m.Details.PrefixSharing, m.Details.WhyNotShared = i.PrefixSharing, i.WhyNotShared
 	return m

@@ -71,6 +71,7 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	}
 	readMaxTokens(f, &o)
 	o.Stop = readStop(f)
+	o.Adapters = readAdapters(f)
 	return o
 }
 
@@ -207,6 +208,41 @@ func readMaxTokens(f *fields, o *inference.Options) {
 	if hasOlder && hasNewer && older != newer {
 		f.fail("max_tokens", "is %d, but max_completion_tokens, which means the same, is %d: send one of them", older, newer)
 	}
+}
+
+// readAdapters takes lora, a list of {"name", "scale"}.
+func readAdapters(f *fields) []inference.AdapterUse {
+	parts, ok := f.list("lora")
+	if !ok {
+		return nil
+	}
+	if len(parts) > inference.MaxAdapters {
+		f.fail("lora", "may name at most %d adapters, got %d", inference.MaxAdapters, len(parts))
+		return nil
+	}
+	uses := make([]inference.AdapterUse, len(parts))
+	for i, part := range parts {
+		o, err := parseObject(fmt.Sprintf("lora[%d]", i), part)
+		if err != nil {
+			f.failed(err)
+			return nil
+		}
+		u, scale := &uses[i], float32(0)
+		if !o.str("name", &u.Name) {
+			o.fail("name", "is missing: adapters are named, /v1/models lists them")
+		}
+		if o.float("scale", &scale) {
+			u.Scale = &scale
+		}
+		for _, key := range o.rest() {
+			o.fail(key, "is not known: an adapter has a name and a scale")
+		}
+		if err := o.err(); err != nil {
+			f.failed(err)
+			return nil
+		}
+	}
+	return uses
 }
 
 // readStop takes one string or a list of them. Empty strings, which some clients
