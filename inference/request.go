@@ -140,6 +140,9 @@ type Options struct {
 	Logprobs    bool
 	TopLogprobs int
 	Format      Format
+	// Grammar, if not empty, is a GBNF grammar that the answer is held to; it
+	// stands neither beside a Format nor beside tools that may be called.
+	Grammar string
 	// Adapters are the LoRA adapters to compute with, at most MaxAdapters.
 	Adapters []AdapterUse
 }

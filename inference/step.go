@@ -100,7 +100,11 @@ type Thinking struct {
 
 // Grammar is a GBNF grammar with what the chat template says about its use.
 type Grammar struct {
-	GBNF     string // may be empty where Thinking is set: then it allows all
+	GBNF string // may be empty where Thinking is set: then it allows all
+	// Client says that a client wrote GBNF: it is read and followed within bounds
+	// of work and memory, and binds all of the answer but a thinking block in
+	// which the prompt ends.
+	Client   bool
 	Lazy     bool
 	Triggers []Trigger
 	// Prefill is text that the prompt already holds and that the grammar has to

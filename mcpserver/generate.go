@@ -44,6 +44,7 @@ type sampling struct {
 	Seed             *whole          `json:"seed"`
 	Stop             []string        `json:"stop"`
 	JSONSchema       json.RawMessage `json:"json_schema"`
+	Grammar          string          `json:"grammar"`
 	Lora             []loraUse       `json:"lora"`
 }
 
@@ -95,6 +96,7 @@ func samplingProperties(maxTokens string) []property {
 			listOf(inference.MaxStopBytes, inference.MaxStops)),
 		member("json_schema", "object", "A JSON Schema: the answer is JSON that conforms to it.", ""),
 		loraProperty(),
+		member("grammar", "string", "A grammar in GBNF, the notation of llama.cpp, that the answer is held to. Not beside json_schema.", `"minLength":1`),
 	}
 }
 
@@ -120,6 +122,7 @@ func (s *Server) options(ctx context.Context, r *run, a *sampling, lease inferen
 	for _, u := range a.Lora {
 		o.Adapters = append(o.Adapters, inference.AdapterUse{Name: u.Name, Scale: u.Scale})
 	}
+	o.Grammar = a.Grammar
 	o.Format.Kind = inference.FormatText
 	if a.JSONSchema != nil {
 		o.Format = inference.Format{Kind: inference.FormatJSONSchema, Schema: a.JSONSchema}

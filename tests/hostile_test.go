@@ -175,7 +175,8 @@ func (h hostile) sampling() map[string]any {
 		case "stream":
 			f[key] = h.IntN(2) == 0
 		case "grammar":
-			f[key] = pick(h, "", `root ::= "a"`, "root ::= "+strings.Repeat("(", 30000), `root ::= root`, `root ::= "a"{5,2}`)
+			f[key] = pick(h, "", `root ::= "a"`, "root ::= "+strings.Repeat("(", 30000), `root ::= root`, `root ::= "a"{5,2}`,
+				"root ::= "+strings.Repeat(".? ", 1000)+`"\u0378"`, "root ::= a* root \"b\" | a\na ::= \"a\" a a | |", "root ::= "+h.text(), h.text())
 		case "n":
 			f[key] = pick[any](h, 2, -1, 0, 17, h.number())
 		default:

@@ -82,7 +82,7 @@ def test_impossible_schema(client, model):
     assert "response_format" in (caught.value.param or "")
 
 
-@pytest.mark.parametrize("field", ["guided_regex", "grammar", "min_tokens"])
+@pytest.mark.parametrize("field", ["guided_regex", "guided_grammar", "min_tokens"])
 def test_constraint_that_is_not_enforced_is_refused(client, model, field):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=model, messages=ASK, max_tokens=1, extra_body={field: "[a-z]+" if field != "min_tokens" else 5})

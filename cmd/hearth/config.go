@@ -47,6 +47,8 @@ type EngineConfig struct {
 	// BareCalls takes an answer that is nothing but the JSON of a tool call as the
 	// call, where a request does not say otherwise.
 	BareCalls bool `yaml:"bare_tool_calls"`
+	// ClientGrammars lets requests bring a grammar of their own.
+	ClientGrammars bool `yaml:"client_grammars"`
 }
 
 // MCPConfig is the MCP endpoint at /mcp.
@@ -86,7 +88,7 @@ func defaultConfig() Config {
 		Server: httpserver.DefaultConfig(),
 		Engine: EngineConfig{
 			Placement: defaultPlacement(), Config: engine.DefaultConfig(), Embeddings: embed.DefaultConfig(),
-			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true,
+			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true, ClientGrammars: true,
 		},
 		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
 		Telemetry: telemetry.DefaultConfig(),

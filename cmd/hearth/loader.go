@@ -159,7 +159,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		}
 		info.Embedding, info.Rerank = s.vectors.Info().Embedding, s.vectors.Info().Rerank
 	}
-	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
+	if s.Model, err = chat.New(chat.Config{Info: info, BareCalls: l.cfg.Engine.BareCalls, ClientGrammars: l.cfg.Engine.ClientGrammars, TookBareCall: tookBareCall}, s.engine, language{s.model, s.templates}); err != nil {
 		return nil, err
 	}
 	if l.health != nil {

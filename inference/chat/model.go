@@ -54,6 +54,8 @@ type Config struct {
 	// BareCalls takes an answer that is nothing but the JSON of a call as the
 	// call, where a request does not say otherwise.
 	BareCalls bool
+	// ClientGrammars lets requests bring a grammar of their own.
+	ClientGrammars bool
 	// TookBareCall, if not nil, is told of each call that was taken so. It must
 	// return at once and be safe for concurrent use.
 	TookBareCall func()
@@ -69,6 +71,7 @@ type Model struct {
 	controls *controls
 
 	bareCalls    bool
+	grammars     bool // of clients
 	tookBareCall func()
 
 	caps map[string]bool
@@ -103,6 +106,7 @@ func newModel(cfg Config, lm LanguageModel, submit submitFunc) (*Model, error) {
 	}
 	m := &Model{info: cfg.Info, lm: lm, submit: submit, newID: newCallID, controls: newControls(lm.ControlTexts())}
 	m.bareCalls, m.tookBareCall = cfg.BareCalls, cfg.TookBareCall
+	m.grammars = cfg.ClientGrammars
 	if m.tookBareCall == nil {
 		m.tookBareCall = func() {}
 	}
@@ -227,6 +231,9 @@ func (m *Model) Complete(ctx context.Context, r *inference.CompletionRequest) (i
 			return nil, err
 		}
 		q.Grammar = &inference.Grammar{GBNF: gbnf}
+	}
+	if r.Grammar != "" {
+		q.Grammar = clientGrammar(&r.Options, nil)
 	}
 	s := &stream{choices: make([]choice, q.Choices)}
 	for i := range s.choices {

@@ -58,6 +58,9 @@ func (m *Model) prepareAnswer(r *inference.ChatRequest) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Grammar != "" && choice.Mode != inference.ToolNone {
+		return nil, inference.Invalid("grammar", "cannot be combined with tools that may be called, whose calls have a grammar of their own: leave one of the two out, or set tool_choice to none")
+	}
 	if err := m.checkLosses(r.Messages); err != nil {
 		return nil, err
 	}
@@ -109,6 +112,8 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 	p := &prepared{prompt: out.prompt, preserved: out.Preserved, stops: out.Stops, thinking: out.thinking()}
 	plain := m.plain && !out.SupportsThinking
 	switch {
+	case r.Grammar != "":
+		p.grammar = clientGrammar(&r.Options, p.thinking)
 	case schema == nil:
 	case plain:
 		gbnf, err := m.schemaGrammar(r.Format)

@@ -43,7 +43,29 @@ func (m *Model) validateOptions(o *inference.Options) error {
 	default:
 		return inference.Invalid("response_format.type", "must be text, json_object or json_schema, got %q", o.Format.Kind)
 	}
+	if err := m.validateGrammar(o); err != nil {
+		return err
+	}
 	return o.Sampling.Validate(m.info.Vocabulary)
+}
+
+// validateGrammar refuses a grammar of the client's where there may be none. What
+// is in it is read when its sampler is made.
+func (m *Model) validateGrammar(o *inference.Options) error {
+	switch {
+	case o.Grammar == "":
+	case !m.grammars:
+		return inference.Invalid("grammar", "is switched off on this server (engine.client_grammars): use response_format with a json_schema, or have it switched on")
+	case o.Format.Kind != "" && o.Format.Kind != inference.FormatText:
+		return inference.Invalid("grammar", "cannot be combined with response_format (of type %s), which is a grammar too: leave one of the two out", o.Format.Kind)
+	}
+	return nil
+}
+
+// clientGrammar returns the grammar of o for an answer whose template marks
+// thinking so.
+func clientGrammar(o *inference.Options, t *inference.Thinking) *inference.Grammar {
+	return &inference.Grammar{GBNF: o.Grammar, Client: true, Thinking: t}
 }
 
 // validateChat checks messages and tools, and resolves the tool mode: a request

@@ -77,6 +77,9 @@ func (l *loop) squeeze() (limit int, again bool) {
 
 // engineError marks what the backend reports as the engine's failure.
 func engineError(err error) error {
+	if errors.Is(err, inference.ErrInvalid) {
+		return err // of what the client asked for
+	}
 	return fmt.Errorf("%w: %w", inference.ErrEngine, err)
 }
 

@@ -172,7 +172,13 @@ func packGrammar(g *inference.Grammar) (packedGrammar, error) {
 	if g.GBNF == "" && g.Thinking == nil {
 		return invalid("the grammar is empty")
 	}
-	if err := checkGBNF(g.GBNF); err != nil {
+	gbnf := g.GBNF
+	if g.Client {
+		if g.Lazy || len(g.Triggers) > 0 || g.Prefill != "" {
+			return invalid("a client's grammar has neither triggers nor text before the answer")
+		}
+		gbnf = "" // it goes its own way: clientRules
+	} else if err := checkGBNF(gbnf); err != nil {
 		return invalid("%v", err)
 	}
 	if len(g.Prefill) > maxPrefillBytes {
@@ -185,8 +191,8 @@ func packGrammar(g *inference.Grammar) (packedGrammar, error) {
 		return invalid("a lazy grammar needs a trigger")
 	}
 	p.lazy = g.Lazy
-	p.text = append(append(p.text, g.GBNF...), g.Prefill...)
-	p.len = append(p.len, int64(len(g.GBNF)), int64(len(g.Prefill)))
+	p.text = append(append(p.text, gbnf...), g.Prefill...)
+	p.len = append(p.len, int64(len(gbnf)), int64(len(g.Prefill)))
 	for i, t := range g.Triggers {
 		if t.Kind < inference.TriggerToken || t.Kind > inference.TriggerPatternFull {
 			return invalid("trigger %d has the unknown kind %d", i, t.Kind)

@@ -89,6 +89,10 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	if err != nil {
 		return nil, err
 	}
+	rules, err := clientRules(spec.Grammar)
+	if err != nil {
+		return nil, err
+	}
 	err = m.use(func(h *C.hearth_model) error {
 		var cerr *C.char
 		s.h = C.hearth_sampler_new(h, &p, &n,
@@ -97,6 +101,10 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 			(*C.char)(ptr(unsafe.SliceData(g.text))), (*C.int64_t)(unsafe.SliceData(g.len)), flag(g.lazy),
 			(*C.int32_t)(unsafe.SliceData(g.kind)), (*C.int32_t)(unsafe.SliceData(g.token)), C.int32_t(len(g.kind)), &cerr)
 		if s.h == nil {
+			return takeError(&cerr)
+		}
+		if rules != nil && rules.give(s.h, &cerr) != 0 {
+			C.hearth_sampler_free(s.h)
 			return takeError(&cerr)
 		}
 		m.users.add(&m.users.samplers, 1)
@@ -119,6 +127,17 @@ func (s *Sampler) accept(token int32) error {
 		return takeError(&cerr)
 	}
 	return nil
+}
+
+// allowed returns 1 for each token that the grammar allows next; tests compare
+// with it.
+func (s *Sampler) allowed() ([]uint8, error) {
+	out := make([]uint8, s.m.info.Vocabulary)
+	var cerr *C.char
+	if C.hearth_sampler_allowed(s.h, (*C.uint8_t)(unsafe.SliceData(out)), &cerr) != 0 {
+		return nil, takeError(&cerr)
+	}
+	return out, nil
 }
 
 // Close frees the sampler.

@@ -162,7 +162,8 @@ enum {
     HEARTH_MAX_TOP = 20, // places for likeliest tokens, of each row
 };
 
-// What was drawn, by row; a row that failed has status -1. The memory is the
+// What was drawn, by row; a row that failed has status -1, or
+// HEARTH_ROW_GRAMMAR. The memory is the
 // context's, until the next step.
 typedef struct {
     int32_t         ahead;  // the next batch is being computed
@@ -276,6 +277,19 @@ typedef struct {
     int32_t n_history;
 } hearth_sampler_counts;
 
+// How long the tables of a client's grammar are.
+typedef struct {
+    int32_t root; // the rule that it begins with
+    int32_t n_places;
+    int32_t n_alts;
+    int32_t n_rules;   // the table has one more
+    int32_t n_classes; // the table has one more
+    int32_t n_ranges;  // the table has two numbers for each
+} hearth_rule_counts;
+
+// The status of a row whose client's grammar cannot be followed further.
+enum { HEARTH_ROW_GRAMMAR = -2 };
+
 // How a thinking block is marked travels with the triggers, as further kinds.
 enum {
     HEARTH_MARK_THINK      = 16, // opens a block; token: its budget, negative for none
@@ -292,9 +306,16 @@ HEARTH_API hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sa
                                                const char * strings, const int64_t * string_len,
                                                const char * text, const int64_t * len, int32_t lazy,
                                                const int32_t * trigger_kind, const int32_t * trigger_token, int32_t n_triggers, char ** err);
+// Gives a sampler that was made without GBNF the rules of a client's grammar. The
+// tables lie one after the other in tables, as gbnfTables has them; Go has
+// bounded them and made sure that they refer to nothing outside. 0 or -1.
+HEARTH_API int32_t      hearth_sampler_rules(hearth_sampler * s, const hearth_rule_counts * n, const int32_t * tables, char ** err);
 HEARTH_API void         hearth_sampler_free(hearth_sampler * s);
 // Advances the sampler over a token that it did not draw; tests script with it.
 HEARTH_API int32_t      hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err);
+// Sets allowed[t] to 1 for each token t that the grammar allows next, else to 0;
+// tests compare with it. 0 or -1.
+HEARTH_API int32_t      hearth_sampler_allowed(hearth_sampler * s, uint8_t * allowed, char ** err);
 HEARTH_API const char * hearth_sampler_error(const hearth_sampler * s); // of the last failed row
 
 // Compiles GBNF without keeping it, to say whether it is any good. 0 or -1.

@@ -250,6 +250,9 @@ bool grammar_state::allows(llama_token token) const {
 }
 
 bool grammar_state::fits(llama_token token) const {
+    if (machine) {
+        return before ? !vocab->is_eog(token) : machine->fits(token);
+    }
     llama_token_data       one{ token, 1.0f, 0.0f };
     llama_token_data_array array{ &one, 1, -1, false };
     llama_grammar_apply_impl(*grammar, &array);
@@ -266,7 +269,17 @@ void grammar_state::mask(llama_token_data_array * candidates) const {
         }
         return;
     }
-    llama_grammar_apply_impl(*grammar, candidates);
+    if (machine && !before) {
+        machine->mask(candidates);
+    } else if (machine) {
+        for (size_t i = 0; i < candidates->size; i++) {
+            if (vocab->is_eog(candidates->data[i].id)) {
+                candidates->data[i].logit = -INFINITY;
+            }
+        }
+    } else {
+        llama_grammar_apply_impl(*grammar, candidates);
+    }
 }
 
 bool grammar_state::find_trigger(size_t old_size, size_t & start) const {
@@ -333,7 +346,7 @@ void grammar_state::replay(size_t start) {
 // A token that the grammar does not allow is not forced: the block goes on.
 void grammar_state::check_forced() {
     const llama_token forced = thinking.forced();
-    if (forced != LLAMA_TOKEN_NULL && grammar && !awaiting && !fits(forced)) {
+    if (forced != LLAMA_TOKEN_NULL && (machine || (grammar && !awaiting)) && !fits(forced)) {
         thinking.give_up();
     }
 }
@@ -343,12 +356,46 @@ void grammar_state::accept(llama_token token) {
     const bool          thought = thinking.open();
     std::string         closed;
     thinking.accept(token, piece, closed);
-    if (grammar && !(awaiting && thought)) {
+    if (machine) {
+        advance_machine(token, closed);
+    } else if (grammar && !(awaiting && thought)) {
         advance(token, piece);
     } else if (grammar && !closed.empty()) {
         advance(LLAMA_TOKEN_NULL, closed); // an end of thinking may be a trigger, too
     }
     check_forced();
+}
+
+void grammar_state::follow(std::unique_ptr<rule_machine> m) {
+    machine = std::move(m);
+    before  = thinking.open();
+    check_forced();
+}
+
+std::string thinking_state::behind(const std::string & closed) const {
+    size_t mark = 0;
+    for (const auto & end : ends) {
+        if (closed.compare(0, end.size(), end) == 0) {
+            mark = std::max(mark, end.size());
+        }
+    }
+    return closed.substr(mark);
+}
+
+// Advances a client's grammar. Of the token that closes the thinking block, blanks
+// behind the mark belong to the mark.
+void grammar_state::advance_machine(llama_token token, const std::string & closed) {
+    if (!before) {
+        if (!machine->accept(token)) {
+            throw std::runtime_error("the grammar does not allow token " + std::to_string(token) + " here");
+        }
+        return;
+    }
+    before = thinking.open();
+    const std::string rest = thinking.behind(closed);
+    if (rest.find_first_not_of(" \t\r\n") != std::string::npos && !machine->accept(std::string_view(rest))) {
+        throw grammar_error("the model went on in the token that ended its thinking, with what the grammar does not allow");
+    }
 }
 
 // Advances the grammar, or the search for what starts it.

@@ -92,6 +92,19 @@ class token_texts {
     std::vector<size_t> start; // one more than there are tokens
 };
 
+// All tokens that have text of their own, in the order of their texts, so that
+// what two neighbours have in common is tried once.
+class ordered_tokens {
+  public:
+    const ordered_tokens & filled(const llama_vocab * vocab, const token_texts & texts);
+
+    std::vector<int32_t> token;
+    std::vector<int32_t> same; // bytes that the text has in common with the one before
+
+  private:
+    std::once_flag once;
+};
+
 std::shared_ptr<const llama_grammar> compile_grammar(const llama_vocab * vocab, const std::string & gbnf);
 
 } // namespace hearth
@@ -104,6 +117,7 @@ struct hearth_model : hearth::counted<HEARTH_KIND_MODEL> {
     bool                  vocab_only   = false;
     hearth::grammar_cache grammars;
     hearth::token_texts   shown, detokenized; // for samplers
+    hearth::ordered_tokens ordered;           // of shown
 
     ~hearth_model() { llama_model_free(model); }
 };

@@ -118,6 +118,30 @@ hearth_sampler * hearth_sampler_new(hearth_model * m, const hearth_sampler_param
     });
 }
 
+int32_t hearth_sampler_rules(hearth_sampler * s, const hearth_rule_counts * n, const int32_t * tables, char ** err) {
+    return guard<int32_t>(err, -1, [&] {
+        rule_tables rules;
+        rules.root      = n->root;
+        const auto take = [&](std::vector<int32_t> & to, int32_t count) {
+            to.assign(tables, tables + count);
+            tables += count;
+        };
+        take(rules.places, n->n_places);
+        take(rules.alts, n->n_alts);
+        take(rules.rules, n->n_rules + 1);
+        take(rules.classes, n->n_classes + 1);
+        take(rules.ranges, 2 * n->n_ranges);
+
+        hearth_model *      m     = s->model;
+        const token_texts & texts = m->shown.shown(m->vocab);
+        if (!s->grammar) {
+            s->grammar = std::make_unique<grammar_state>(m->vocab, nullptr, false, std::vector<trigger>());
+        }
+        s->grammar->follow(std::make_unique<rule_machine>(m->vocab, texts, m->ordered.filled(m->vocab, texts), std::move(rules)));
+        return 0;
+    });
+}
+
 void hearth_sampler_free(hearth_sampler * s) {
     delete s;
 }
@@ -129,6 +153,23 @@ const char * hearth_sampler_error(const hearth_sampler * s) {
 int32_t hearth_sampler_accept(hearth_sampler * s, int32_t token, char ** err) {
     return guard<int32_t>(err, -1, [&] {
         s->accept(token);
+        return 0;
+    });
+}
+
+int32_t hearth_sampler_allowed(hearth_sampler * s, uint8_t * allowed, char ** err) {
+    return guard<int32_t>(err, -1, [&] {
+        std::vector<llama_token_data> cand(s->model->n_vocab);
+        for (int32_t t = 0; t < s->model->n_vocab; t++) {
+            cand[t] = { t, 1.0f, 0.0f };
+        }
+        if (s->grammar && s->grammar->constrains()) {
+            llama_token_data_array a{ cand.data(), cand.size(), -1, false };
+            s->grammar->mask(&a);
+        }
+        for (int32_t t = 0; t < s->model->n_vocab; t++) {
+            allowed[t] = cand[t].logit > -INFINITY;
+        }
         return 0;
     });
 }
@@ -170,6 +211,9 @@ static llama_token give_up(hearth_sampler & s) {
             }
         }
         throw std::runtime_error("every token would complete a banned string, and the model has none that ends an answer");
+    }
+    if (s.grammar && s.grammar->follows()) {
+        throw grammar_error("it allows no token of the model's vocabulary here: the next character has to be one that the model can write");
     }
     throw std::runtime_error("the grammar allows no token of the vocabulary here");
 }
@@ -402,6 +446,9 @@ bool hearth::draw(hearth_context & c) noexcept {
             try {
                 d.token[i]  = sample_row(s, d.rows[i], w, { &d.logprob[i], &d.top_token[top], &d.top_logprob[top], &d.top_n[i] });
                 d.status[i] = 0;
+            } catch (const grammar_error & e) {
+                d.status[i] = HEARTH_ROW_GRAMMAR;
+                s.error     = e.what();
             } catch (const std::exception & e) {
                 s.error = e.what();
             } catch (...) {

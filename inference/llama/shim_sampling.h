@@ -2,6 +2,7 @@
 #pragma once
 
 #include "shim_internal.h"
+#include "shim_machine.h"
 
 #include "common.h"
 #include "llama-grammar.h"
@@ -87,6 +88,8 @@ class thinking_state {
     bool open() const { return inside; }
     // The token that has to come now; LLAMA_TOKEN_NULL if any may.
     llama_token forced() const { return at < closing.size() ? closing[at] : LLAMA_TOKEN_NULL; }
+    // What follows the mark in a text that begins with one that closes a block.
+    std::string behind(const std::string & closed) const;
     // Lets the block go on: its end cannot be written here.
     void give_up();
     // Advances over a token. If that closed a block, closed is the mark that did,
@@ -94,7 +97,7 @@ class thinking_state {
     void accept(llama_token token, const std::string & piece, std::string & closed);
 
   private:
-    bool        find_end(std::string & closed);
+    bool         find_end(std::string & closed);
     llama_tokens end_tokens; // of the first end mark
     llama_tokens closing;    // being written, from at on
     size_t       at = 0;
@@ -108,7 +111,9 @@ class thinking_state {
     std::string              tail; // the end of the text, where a mark may have begun
 };
 
-// A grammar's state in one sequence. Until a trigger is seen a lazy grammar
+// A grammar's state in one sequence: llama.cpp's, for grammars that are made
+// here, or a rule_machine, for those of clients. A client's grammar leaves a
+// thinking block alone in which the prompt ends. Until a trigger is seen a lazy grammar
 // allows everything; the text so far is kept to be replayed from the trigger on.
 class grammar_state {
   public:
@@ -117,9 +122,12 @@ class grammar_state {
     grammar_state(const grammar_state &) = delete;
     grammar_state & operator=(const grammar_state &) = delete;
 
+    // Takes a client's grammar; the state was made without another one.
+    void follow(std::unique_ptr<rule_machine> machine);
+    bool follows() const { return machine != nullptr; }
     // Advances over text that the prompt already holds.
     void prefill(const std::string & text);
-    bool constrains() const { return (grammar && !awaiting) || thinking.forced() != LLAMA_TOKEN_NULL; }
+    bool constrains() const { return machine || (grammar && !awaiting) || thinking.forced() != LLAMA_TOKEN_NULL; }
     bool allows(llama_token token) const;
     // Sets the logits of what is not allowed to -INFINITY.
     void mask(llama_token_data_array * candidates) const;
@@ -129,6 +137,7 @@ class grammar_state {
   private:
     bool fits(llama_token token) const;
     void advance(llama_token token, const std::string & piece);
+    void advance_machine(llama_token token, const std::string & closed);
     void check_forced();
     bool find_trigger(size_t old_size, size_t & start) const;
     void forget();
@@ -140,6 +149,8 @@ class grammar_state {
     bool                                 awaiting;
     std::vector<trigger>                 triggers;
     thinking_state                       thinking;
+    std::unique_ptr<rule_machine>        machine;
+    bool                                 before = false; // the machine's text: the prompt's thinking block is open
     size_t                               longest_word = 0;
     std::string                          text;
     bool                                 forgot = false; // the start of the text is gone

@@ -181,6 +181,9 @@ func (c *Context) read(rows []inference.SampleRow, out []inference.Sampled) {
 		case drawn.failed != 0:
 			o.Err = fmt.Errorf("sample: %w: the backend gave no logits", inference.ErrDecodeFatal)
 			continue
+		case status[k] == C.HEARTH_ROW_GRAMMAR:
+			o.Err = inference.Invalid("grammar", "%s", C.GoString(C.hearth_sampler_error(s.h)))
+			continue
 		case status[k] != 0:
 			o.Err = fmt.Errorf("sample: %s", C.GoString(C.hearth_sampler_error(s.h)))
 			continue

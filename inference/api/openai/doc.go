@@ -13,7 +13,7 @@
 // A body is one JSON object in valid UTF-8. Every field that has an effect is
 // checked for its type and named in the error ("messages[2].content"); a key
 // that appears twice is an error. A field that constrains the answer in a way
-// that is not enforced here (a raw grammar, guided_regex, min_tokens and their
+// that is not enforced here (guided_regex, guided_grammar, min_tokens and their
 // like) is an error too, never ignored. Other fields that are unknown, and those
 // of OpenAI's that have no effect on a local model (user, metadata, store, …),
 // are accepted and listed in the log at debug level, because

@@ -14,13 +14,12 @@ import (
 // constraints are fields of other servers that bind the answer in a way that is
 // not enforced here. To ignore one would answer something else than was asked.
 var constraints = map[string]string{
-	"grammar":                "raw grammars are not accepted: use response_format with a json_schema",
 	"json_schema":            "use response_format with a json_schema",
 	"format":                 "use response_format",
 	"guided_json":            "use response_format with a json_schema",
 	"guided_choice":          "use response_format with a json_schema whose enum lists the choices",
 	"guided_regex":           "use response_format with a json_schema whose string has a pattern",
-	"guided_grammar":         "raw grammars are not accepted: use response_format with a json_schema",
+	"guided_grammar":         "use grammar, in GBNF",
 	"structured_outputs":     "use response_format with a json_schema",
 	"min_tokens":             "a least number of tokens is not enforced here: leave it out",
 	"ignore_eos":             "the end of an answer is the model's: leave it out, and set max_tokens",
@@ -72,6 +71,7 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	readMaxTokens(f, &o)
 	o.Stop = readStop(f)
 	o.Adapters = readAdapters(f)
+	f.str("grammar", &o.Grammar)
 	return o
 }
 
