@@ -358,6 +358,7 @@ func FuzzGBNF(f *testing.F) {
 		f.Add(g, "ab(1")
 	}
 	f.Add("root ::= <a> [^]", "")
+	f.Add("root ::= [^a]*", "\x00a")
 	f.Add("root ::= (\"a\"{2,3}|b?)*\nb::=[^\\x41-\\u00e9]", "aaa")
 	f.Fuzz(func(t *testing.T, gbnf, text string) {
 		spec := greedySpec()

@@ -333,7 +333,7 @@ bool rule_machine::accept(llama_token token) {
         return path[0].ended;
     }
     const auto text = texts.of(token);
-    return !text.empty() && accept(text);
+    return !text.empty() && text.find('\0') == text.npos && accept(text);
 }
 
 bool rule_machine::accept(std::string_view text) {
