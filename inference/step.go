@@ -10,6 +10,7 @@ import "errors"
 type Traits struct {
 	Cells      int // places in the KV cache, all sequences together
 	Sequences  int // sequence ids 0..Sequences-1 may be decoded
+	Guesses    int // rows of guessed tokens that a batch may hold, beside one row a sequence
 	Holders    int // further ids, Sequences..Sequences+Holders-1, may only hold cells
 	Batch      int // most tokens in one Decode
 	MicroBatch int // tokens that the backend computes at once
@@ -139,6 +140,9 @@ type Sampler interface {
 type SampleRow struct {
 	Index   int
 	Sampler Sampler
+	// Guess: the token at Index is a guess of what the row before this one, of
+	// the same sampler, draws. The row is skipped unless it drew that.
+	Guess bool
 }
 
 // Sampled is the answer to a SampleRow. The token is already accepted by the
@@ -147,6 +151,8 @@ type Sampled struct {
 	Token   int32
 	Logprob float32        // if asked for
 	Top     []TokenLogprob // if asked for; Bytes are not filled in
+	// Skipped: the row held a guess that was wrong; nothing was drawn.
+	Skipped bool
 	// Err is set when this row's grammar or sampler failed: the others are fine.
 	Err error
 }

@@ -22,13 +22,16 @@ const housekeeping = 64
 // goesOn reports whether the step after the one in l.parts is already known: a
 // row for each choice that runs, with its cells promised.
 func (l *loop) goesOn() bool {
-	if l.cfg.StepByStep || len(l.rows) != l.running || len(l.rows) == 0 || l.dirty && l.queue.size > 0 || (l.steps+1)%housekeeping == 0 {
+	if l.cfg.StepByStep || len(l.rows) != l.running || len(l.rows) == 0 || l.guessed > 0 || l.dirty && l.queue.size > 0 || (l.steps+1)%housekeeping == 0 {
 		return false
 	}
 	for _, p := range l.parts {
 		s := p.c.seq
 		if !p.last || s.held+p.n >= s.end || len(p.c.tokens)+2 > p.c.limit {
 			return false
+		}
+		if l.mayGuess(p.c) {
+			return false // a step that guesses is worth more than one that goes ahead
 		}
 	}
 	return !l.mailed()
@@ -37,7 +40,7 @@ func (l *loop) goesOn() bool {
 // catchUp does the loop's part of a step that went ahead.
 func (l *loop) catchUp() {
 	l.batch.Reset()
-	l.parts, l.rowCount = l.parts[:0], 0
+	l.parts, l.rowCount, l.guessed = l.parts[:0], 0, 0
 	for _, c := range l.sampling {
 		l.add(c, 1)
 		l.rowCount++
@@ -59,6 +62,7 @@ func (l *loop) catchUp() {
 
 // stop ends c, whose stop string came: once nothing is ahead.
 func (l *loop) stop(c *choice) {
+	l.cut(c.seq, min(c.seq.held, len(c.tokens))) // right guesses behind it are no part of the answer
 	if !l.ahead {
 		l.finish(c, inference.FinishStop)
 		return

@@ -166,17 +166,24 @@ func TestFailureAhead(t *testing.T) {
 
 // TestCloseWhileAhead: the loop ends only after the batch that is ahead.
 func TestCloseWhileAhead(t *testing.T) {
-	e, _ := start(t, enginetest.Options{}, Config{})
-	s := submit(t, e, ask("runs for long", 900))
-	for range 20 {
-		if _, err := s.Next(t.Context()); err != nil {
-			t.Fatal(err)
+	decoded, gate := 0, make(chan struct{})
+	e, _ := start(t, enginetest.Options{OnDecode: func(*inference.Batch) error {
+		if decoded++; decoded == 30 { // of a step that has gone ahead
+			<-gate
 		}
-	}
-	if err := e.Close(); err != nil {
+		return nil
+	}}, Config{})
+	s := submit(t, e, ask("runs for long", 900))
+	closed := make(chan error)
+	if _, err := s.Next(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	go func() { closed <- e.Close() }()
 	if a := read(t, s); !errors.Is(a.err, inference.ErrShutdown) {
 		t.Errorf("%+v", a)
+	}
+	close(gate)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -9,6 +9,9 @@ import (
 // maxSequences is the most sequence ids that a backend can have.
 const maxSequences = 256
 
+// MaxGuesses is the most tokens that may be guessed in one step.
+const MaxGuesses = 64
+
 // Config says how the engine schedules. The zero value of every field stands
 // for its default.
 type Config struct {
@@ -41,8 +44,35 @@ type Config struct {
 	// handed out. The tokens are the same and come later: it is there to look for
 	// faults.
 	StepByStep bool `yaml:"step_by_step"`
+	// Lookup says when tokens are guessed from the text itself.
+	Lookup LookupConfig `yaml:"prompt_lookup"`
 	// Prefix says what is shared and what is kept of finished requests.
 	Prefix PrefixConfig `yaml:"prefix_cache"`
+}
+
+// LookupConfig bounds prompt lookup: where the last tokens of a text came before
+// in it, those that followed there are guessed to come again, and a step computes
+// them beside the one that is certain. Guesses that the model does not confirm
+// are thrown away, so that they cost time and never change the text.
+type LookupConfig struct {
+	// Off guesses nothing.
+	Off bool `yaml:"off"`
+	// Rows is up to how many sequences may run while tokens are guessed (1..256,
+	// default 2): the more run, the less a step has to spare.
+	Rows int `yaml:"rows"`
+	// Tokens is the most guesses in one step (1..64, default 8).
+	Tokens int `yaml:"tokens"`
+}
+
+// Guesses is how many rows of guesses a backend should have.
+func (c LookupConfig) Guesses() int {
+	switch {
+	case c.Off:
+		return 0
+	case c.Tokens == 0:
+		return DefaultConfig().Lookup.Tokens
+	}
+	return c.Tokens
 }
 
 // PrefixConfig bounds the sharing of prefixes. In a unified cache every kept
@@ -77,6 +107,7 @@ func DefaultConfig() Config {
 		Sequences: 8, Queue: 64,
 		TargetITL: 150 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
+		Lookup:  LookupConfig{Rows: 2, Tokens: 8},
 		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024},
 	}
 }
@@ -94,6 +125,8 @@ func (c *Config) Validate() error {
 		{"min_chunk", c.MinChunk, 1, 4096},
 		{"max_chunk", c.MaxChunk, max(c.MinChunk, 1), 65536},
 		{"reserve", c.Reserve, 1, 1 << 20},
+		{"prompt_lookup.rows", c.Lookup.Rows, 1, maxSequences},
+		{"prompt_lookup.tokens", c.Lookup.Tokens, 1, MaxGuesses},
 		{"prefix_cache.cells", c.Prefix.Cells, 1, 1 << 30},
 		{"prefix_cache.min_share", c.Prefix.MinShare, 1, 65536},
 		{"prefix_cache.min_keep", c.Prefix.MinKeep, 1, 1 << 20},
@@ -129,6 +162,11 @@ func (c Config) resolve(t inference.Traits) Config {
 	fill(&c.Queue, d.Queue)
 	fill(&c.MinChunk, d.MinChunk)
 	fill(&c.Reserve, d.Reserve)
+	fill(&c.Lookup.Rows, d.Lookup.Rows)
+	fill(&c.Lookup.Tokens, d.Lookup.Tokens)
+	if c.Lookup.Tokens = min(c.Lookup.Tokens, t.Guesses); c.Lookup.Tokens == 0 || !t.TrimTail {
+		c.Lookup.Off = true
+	}
 	fill(&c.Prefix.Cells, max(t.Cells/4, 1))
 	fill(&c.Prefix.MinShare, d.Prefix.MinShare)
 	fill(&c.Prefix.MinKeep, d.Prefix.MinKeep)

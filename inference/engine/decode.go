@@ -12,6 +12,7 @@ import (
 // one.
 func (l *loop) compute() bool {
 	limit := capacity(l.t)
+	l.certain = false
 	for {
 		l.plan(limit)
 		if l.batch.Len() == 0 {
@@ -28,6 +29,8 @@ func (l *loop) compute() bool {
 		case err == nil:
 			l.sample()
 			return true
+		case errors.Is(err, inference.ErrNoSlot) && l.guessed > 0:
+			l.certain = true
 		case errors.Is(err, inference.ErrNoSlot):
 			var again bool
 			if limit, again = l.squeeze(); !again {
@@ -46,7 +49,9 @@ func (l *loop) wantRows() {
 	l.rows, l.sampling = l.rows[:0], l.sampling[:0]
 	for _, p := range l.parts {
 		if p.last && !p.c.stopped {
-			l.rows = append(l.rows, inference.SampleRow{Index: p.first + p.n - 1, Sampler: p.c.sampler})
+			for i := range 1 + p.guess {
+				l.rows = append(l.rows, inference.SampleRow{Index: p.first + p.n - 1 + i, Sampler: p.c.sampler, Guess: i > 0})
+			}
 			l.sampling = append(l.sampling, p.c)
 		}
 	}
@@ -119,22 +124,32 @@ func (l *loop) resync(err error) {
 // sample takes over what was computed and hands out the tokens that were drawn.
 func (l *loop) sample() {
 	prefilled := l.account()
+	l.settleGuesses()
 	now := l.now()
 	l.steps++
 	l.obs.Step(l.rowCount, prefilled, now.Sub(l.began))
-	if len(l.rows) > 0 {
+	if len(l.rows) > 0 && l.guessed == 0 {
 		l.pace.observe(l.rowCount, prefilled, now.Sub(l.began))
 	}
 	l.began = now // of the step that goes ahead
-	for i, c := range l.sampling {
-		t := &l.sampled[i]
-		switch {
-		case c.ended: // with another choice of its request
-		case t.Err != nil:
-			l.fail(c.req, engineError(t.Err), "error", false)
-		default:
-			l.accept(c, t, now)
+	row := 0
+	for _, c := range l.sampling {
+		l.acceptRow(c, &l.sampled[row], now)
+		for row++; row < len(l.rows) && l.rows[row].Guess; row++ {
+			l.acceptRow(c, &l.sampled[row], now)
 		}
+	}
+}
+
+// acceptRow takes what was drawn for c from one row.
+func (l *loop) acceptRow(c *choice, t *inference.Sampled, now time.Time) {
+	switch {
+	case c.ended: // with another choice of its request, or at the row before
+	case t.Skipped || c.stopped:
+	case t.Err != nil:
+		l.fail(c.req, engineError(t.Err), "error", false)
+	default:
+		l.accept(c, t, now)
 	}
 }
 

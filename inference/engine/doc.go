@@ -31,6 +31,9 @@
 // meanwhile (ahead.go). Until that batch is done too, the loop leaves mailbox and
 // memory alone; a letter in the mailbox keeps further batches from going ahead.
 //
+// While few sequences run, tokens that followed the same words earlier in the
+// text are guessed, and computed in the same step (lookup.go).
+//
 // # Invariants
 //
 //   - Cells held by running requests, plus cells promised to them, never exceed

@@ -38,6 +38,7 @@ type part struct {
 	first int // index of its first token in the batch
 	n     int // tokens
 	last  bool
+	guess int // tokens behind them that are guessed
 }
 
 // loop is the scheduler's state. Only the goroutine of Engine.run touches it.
@@ -67,6 +68,8 @@ type loop struct {
 	batch    inference.Batch
 	parts    []part
 	prefills []*choice
+	guessed  int   // tokens of the batch that are guesses
+	certain  bool  // nothing is guessed in this plan
 	turn     int32 // where rows begin when not all fit
 	rowCount int   // of the batch: rows that decode
 	rows     []inference.SampleRow
@@ -105,8 +108,8 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 			target: float64(cfg.TargetITL), min: cfg.MinChunk,
 			max: min(cfg.MaxChunk, capacity(t)),
 		},
-		rows:     make([]inference.SampleRow, 0, cfg.Sequences),
-		sampled:  make([]inference.Sampled, cfg.Sequences),
+		rows:     make([]inference.SampleRow, 0, cfg.Sequences+cfg.Lookup.Tokens),
+		sampled:  make([]inference.Sampled, cfg.Sequences+cfg.Lookup.Tokens),
 		sampling: make([]*choice, 0, cfg.Sequences),
 		parts:    make([]part, 0, cfg.Sequences),
 		prefills: make([]*choice, 0, cfg.Sequences),

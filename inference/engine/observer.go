@@ -13,6 +13,9 @@ type Observer interface {
 	// Step reports one batch: rows that decode, prompt tokens, and the time for
 	// computing and sampling.
 	Step(decodeRows, prefillTokens int, d time.Duration)
+	// Guessed reports the guesses of one step in one choice, and how many of them
+	// were right.
+	Guessed(tokens, right int)
 	// Cells reports the cache: cells held by running requests, cells promised to
 	// them and not filled yet, cells of finished prefixes, and all there are.
 	Cells(used, reserved, cached, total int)
@@ -31,6 +34,7 @@ type nobody struct{}
 func (nobody) Queued(int)                                {}
 func (nobody) Running(int)                               {}
 func (nobody) Step(int, int, time.Duration)              {}
+func (nobody) Guessed(int, int)                          {}
 func (nobody) Cells(int, int, int, int)                  {}
 func (nobody) FirstToken(time.Duration)                  {}
 func (nobody) InterToken(time.Duration)                  {}

@@ -54,6 +54,11 @@ func (c *counter) Step(rows, prefill int, _ time.Duration) {
 	c.add("prefill", prefill)
 }
 
+func (c *counter) Guessed(tokens, right int) {
+	c.add("guessed", tokens)
+	c.add("right", right)
+}
+
 func (c *counter) Cells(used, reserved, cached, total int) {
 	c.set("used", used)
 	c.set("reserved", reserved)

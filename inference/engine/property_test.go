@@ -28,6 +28,13 @@ func drawOptions(t *rapid.T) enginetest.Options {
 		o.Holders = rapid.SampledFrom([]int{0, 0, 2, 6}).Draw(t, "holders")
 	}
 	o.Adapters = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "adapters")
+	if rapid.IntRange(0, 2).Draw(t, "parrot") == 0 {
+		o.Reply = func(prompt string) string { return strings.Repeat(prompt, 3) }
+		if o.Adapters > 0 {
+			o.Adapters = 0 // a reply knows nothing of them
+		}
+	}
+	o.Guesses = rapid.SampledFrom([]int{-1, 1, 4, 16}).Draw(t, "guesses")
 	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
 	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
 	o.Window = rapid.SampledFrom([]int{0, 0, 5, 20, 60}).Draw(t, "window")
@@ -41,6 +48,10 @@ func drawConfig(t *rapid.T) Config {
 		MinChunk:   rapid.IntRange(1, 8).Draw(t, "min chunk"),
 		Reserve:    rapid.IntRange(1, 60).Draw(t, "reserve"),
 		StepByStep: rapid.IntRange(0, 3).Draw(t, "step by step") == 0,
+		Lookup: LookupConfig{
+			Rows:   rapid.IntRange(1, 6).Draw(t, "guess up to rows"),
+			Tokens: rapid.IntRange(1, 8).Draw(t, "guesses in a step"),
+		},
 		Prefix: PrefixConfig{
 			MinShare:   rapid.IntRange(1, 10).Draw(t, "min share"),
 			MinKeep:    rapid.IntRange(1, 40).Draw(t, "min keep"),

@@ -116,6 +116,7 @@ type choice struct {
 	sampler inference.Sampler // nil once closed
 	seq     *sequence         // nil unless admitted
 	ended   bool
+	lookup  lookup
 	stopped bool    // its stop string came, and it ends when nothing is ahead
 	tokens  []int32 // the prompt, then the answer
 	limit   int     // most tokens, prompt and answer

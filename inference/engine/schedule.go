@@ -10,10 +10,10 @@ import (
 // have their turn.
 func (l *loop) plan(limit int) {
 	l.batch.Reset()
-	l.parts, l.prefills, l.rowCount = l.parts[:0], l.prefills[:0], 0
+	l.parts, l.prefills, l.rowCount, l.guessed = l.parts[:0], l.prefills[:0], 0, 0
 	l.takeTurn()
 	l.planRows(limit)
-	room := limit - l.rowCount
+	room := limit - l.rowCount - l.guessed
 	if l.rowCount > 0 || l.turns.elsewhere > 0 {
 		room = min(room, l.pace.chunk())
 	}
@@ -43,7 +43,7 @@ func (l *loop) planRows(limit int) {
 			l.prefills = append(l.prefills, c)
 			continue
 		}
-		if l.rowCount == limit {
+		if l.rowCount+l.guessed == limit {
 			if l.turn == 0 {
 				l.turn = s.id
 			}
@@ -51,6 +51,7 @@ func (l *loop) planRows(limit int) {
 		}
 		l.add(c, 1)
 		l.rowCount++
+		l.guess(c, limit)
 	}
 }
 

@@ -25,7 +25,8 @@ import (
 type ContextOptions struct {
 	Cells        int    // places in the KV cache, all sequences together; 0: what the model was trained for
 	Sequences    int    // sequences that may be decoded, 1..256; 0: 1. Some architectures have one, whatever is asked
-	Batch        int    // most tokens in one Decode; 0: 512
+	Guesses      int    // rows of guessed tokens in one Step, 0..64; 0: none
+	Batch        int    // most tokens in one Step; 0: 512
 	MicroBatch   int    // tokens computed at once, at most Batch; 0: Batch, at most 512
 	Threads      int    // for one token a sequence; 0: one for each CPU
 	ThreadsBatch int    // for prompts; 0: Threads
@@ -44,6 +45,7 @@ type ContextOptions struct {
 
 const (
 	maxSequences  = 256 // llama.cpp's LLAMA_MAX_SEQ
+	maxGuesses    = 64
 	maxThreads    = 512 // ggml's GGML_MAX_N_THREADS
 	maxCells      = 1 << 28
 	defaultBatch  = 512
@@ -62,6 +64,7 @@ func (o *ContextOptions) check() error {
 	}{
 		{"cells", o.Cells, maxCells},
 		{"sequences", o.Sequences, maxSequences},
+		{"guesses", o.Guesses, maxGuesses},
 		{"batch", o.Batch, maxCells},
 		{"micro-batch", o.MicroBatch, maxCells},
 		{"threads", o.Threads, maxThreads},
@@ -147,7 +150,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		return nil, fmt.Errorf("create context: eventfd: %w", err)
 	}
 	p := C.hearth_context_params{
-		cells: C.uint32_t(o.Cells), sequences: C.uint32_t(o.Sequences),
+		cells: C.uint32_t(o.Cells), sequences: C.uint32_t(o.Sequences), guesses: C.uint32_t(o.Guesses),
 		batch: C.uint32_t(o.Batch), ubatch: C.uint32_t(o.MicroBatch),
 		threads: C.int32_t(o.Threads), threads_batch: C.int32_t(o.ThreadsBatch),
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
@@ -173,7 +176,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		}
 		m.users.add(&m.users.contexts, 1)
 		c.traits = inference.Traits{
-			Cells: int(t.cells), Sequences: int(t.sequences), Holders: int(t.holders),
+			Cells: int(t.cells), Sequences: int(t.sequences), Guesses: int(t.guesses), Holders: int(t.holders),
 			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
 			Adapters: len(c.adapters),
@@ -252,8 +255,8 @@ func (c *Context) checkBatch(b *inference.Batch) error {
 			outputs++
 		}
 	}
-	if outputs > c.traits.Sequences {
-		return fmt.Errorf("%d of its tokens want an output row, and there are %d", outputs, c.traits.Sequences)
+	if most := c.traits.Sequences + c.traits.Guesses; outputs > most {
+		return fmt.Errorf("%d of its tokens want an output row, and there are %d", outputs, most)
 	}
 	return nil
 }

@@ -121,6 +121,7 @@ enum {
 typedef struct {
     uint32_t cells;
     uint32_t sequences;
+    uint32_t guesses; // rows of guesses in one batch
     uint32_t batch;
     uint32_t ubatch;
     int32_t  threads;
@@ -137,6 +138,7 @@ typedef struct {
 typedef struct {
     int32_t cells;
     int32_t sequences;
+    int32_t guesses;
     int32_t holders;
     int32_t batch;
     int32_t ubatch;
@@ -162,8 +164,13 @@ enum {
     HEARTH_MAX_TOP = 20, // places for likeliest tokens, of each row
 };
 
-// What was drawn, by row; a row that failed has status -1, or
-// HEARTH_ROW_GRAMMAR. The memory is the
+enum {
+    HEARTH_ROW_GRAMMAR = -2, // a client's grammar cannot be followed
+    HEARTH_ROW_FAILED  = -1,
+    HEARTH_ROW_SKIPPED = 1,
+};
+
+// What was drawn, by row, with 0 or a HEARTH_ROW_* as status. The memory is the
 // context's, until the next step.
 typedef struct {
     int32_t         ahead;  // the next batch is being computed
@@ -178,7 +185,9 @@ typedef struct {
 
 // Computes a batch on the context's own thread and draws a token for each row of
 // it; without a batch (n is 0) it draws from the one before. The arrays are
-// copied. If more is not 0, every row drew well, no token ends a generation and
+// copied. Rows of one sampler that follow each other are a chain: each behind the
+// first holds a guess, and is skipped unless the row before drew that very token.
+// If more is not 0, every row drew well, no token ends a generation and
 // *hold is 0, it goes ahead: each row's token becomes the next batch, which is
 // computed at once, and the next step must have no batch of its own.
 // When the tokens are there, 8 bytes can be read from the eventfd, and
@@ -286,9 +295,6 @@ typedef struct {
     int32_t n_classes; // the table has one more
     int32_t n_ranges;  // the table has two numbers for each
 } hearth_rule_counts;
-
-// The status of a row whose client's grammar cannot be followed further.
-enum { HEARTH_ROW_GRAMMAR = -2 };
 
 // How a thinking block is marked travels with the triggers, as further kinds.
 enum {

@@ -71,7 +71,7 @@ void hearth::make_room(hearth_context & c) {
     for (llama_seq_id & id : c.seq) {
         c.seq_id.push_back(&id);
     }
-    c.drawing.make_room(c.traits.sequences);
+    c.drawing.make_room(c.traits.sequences + c.traits.guesses);
 }
 
 void drawing::make_room(size_t n) {
@@ -81,6 +81,7 @@ void drawing::make_room(size_t n) {
     rows.resize(n);
     index.reserve(n);
     samplers.reserve(n);
+    chains.reserve(n);
     token.resize(n);
     status.resize(n);
     logprob.resize(n);
@@ -292,7 +293,7 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         cp.n_seq_max           = p->sequences;
         cp.n_batch             = p->batch;
         cp.n_ubatch            = p->ubatch;
-        cp.n_outputs_max       = p->sequences;
+        cp.n_outputs_max       = p->sequences + p->guesses;
         cp.n_threads           = p->threads;
         cp.n_threads_batch     = p->threads_batch;
         cp.type_k              = cache_type(p->kv_type);
@@ -319,6 +320,7 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         hearth_traits & t = c->traits;
         t.cells      = (int32_t) llama_n_ctx(c->ctx);
         t.sequences  = (int32_t) p->sequences;
+        t.guesses    = (int32_t) p->guesses;
         t.batch      = (int32_t) llama_n_batch(c->ctx);
         t.ubatch     = (int32_t) llama_n_ubatch(c->ctx);
         t.context    = (int32_t) llama_n_ctx_seq(c->ctx);

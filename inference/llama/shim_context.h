@@ -85,7 +85,8 @@ class compute_thread {
 // Which rows of the batch in hand to draw from, and what came of it.
 struct drawing {
     std::vector<int32_t>          index;
-    std::vector<hearth_sampler *> samplers;
+    std::vector<hearth_sampler *> samplers; // rows of one that follow each other: a guess each
+    std::vector<int32_t>          chains;   // where a further sampler's rows begin
     bool                          more = false; // go ahead if nothing speaks against it
 
     bool                 failed = false; // a row had no logits: nothing was drawn

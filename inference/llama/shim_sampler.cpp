@@ -425,12 +425,44 @@ static bool go_ahead(hearth_context & c) {
     return n > 0;
 }
 
+// Draws the rows from first to last, all of one sampler: each one behind the first
+// holds a guess, and is drawn only if the row before drew that very token.
+static void draw_chain(hearth_context & c, int32_t first, int32_t last, scratch & w) {
+    drawing &        d = c.drawing;
+    hearth_sampler & s = *d.samplers[first];
+    for (int32_t i = first; i <= last; i++) {
+        d.status[i] = HEARTH_ROW_SKIPPED;
+    }
+    for (int32_t i = first; i <= last; i++) {
+        const int64_t top = (int64_t) i * HEARTH_MAX_TOP;
+        if (i > first && (c.token[d.index[i]] != d.token[i - 1] || llama_vocab_is_eog(c.model->vocab, d.token[i - 1]))) {
+            return;
+        }
+        try {
+            d.token[i]  = sample_row(s, d.rows[i], w, { &d.logprob[i], &d.top_token[top], &d.top_logprob[top], &d.top_n[i] });
+            d.status[i] = 0;
+            continue;
+        } catch (const grammar_error & e) {
+            d.status[i] = HEARTH_ROW_GRAMMAR;
+            s.error     = e.what();
+        } catch (const std::exception & e) {
+            d.status[i] = HEARTH_ROW_FAILED;
+            s.error     = e.what();
+        } catch (...) {
+            d.status[i] = HEARTH_ROW_FAILED;
+            s.error     = "unknown C++ exception";
+        }
+        return;
+    }
+}
+
 bool hearth::draw(hearth_context & c) noexcept {
     drawing &     d = c.drawing;
     const int32_t n = (int32_t) d.index.size();
     d.failed        = false;
     try {
         int64_t total = 0;
+        d.chains.clear();
         for (int32_t i = 0; i < n; i++) {
             d.rows[i] = llama_get_logits_ith(c.ctx, d.index[i]);
             if (!d.rows[i]) {
@@ -438,27 +470,17 @@ bool hearth::draw(hearth_context & c) noexcept {
                 return false;
             }
             total += cost(*d.samplers[i]);
-        }
-        const std::function<void(int, scratch &)> f = [&](int i, scratch & w) {
-            hearth_sampler & s   = *d.samplers[i];
-            const int64_t    top = (int64_t) i * HEARTH_MAX_TOP;
-            d.status[i]          = -1;
-            try {
-                d.token[i]  = sample_row(s, d.rows[i], w, { &d.logprob[i], &d.top_token[top], &d.top_logprob[top], &d.top_n[i] });
-                d.status[i] = 0;
-            } catch (const grammar_error & e) {
-                d.status[i] = HEARTH_ROW_GRAMMAR;
-                s.error     = e.what();
-            } catch (const std::exception & e) {
-                s.error = e.what();
-            } catch (...) {
-                s.error = "unknown C++ exception";
+            if (i == 0 || d.samplers[i] != d.samplers[i - 1]) {
+                d.chains.push_back(i);
             }
-        };
-        c.pool->run(n, total > 150, f);
+        }
+        const int32_t chains = (int32_t) d.chains.size();
+        c.pool->run(chains, total > 150, [&](int k, scratch & w) {
+            draw_chain(c, d.chains[k], k + 1 < chains ? d.chains[k + 1] - 1 : n - 1, w);
+        });
+        return d.more && chains == n && __atomic_load_n(c.hold, __ATOMIC_ACQUIRE) == 0 && go_ahead(c);
     } catch (...) { // of llama.cpp, about a row that is not there
         d.failed = true;
         return false;
     }
-    return d.more && __atomic_load_n(c.hold, __ATOMIC_ACQUIRE) == 0 && go_ahead(c);
 }

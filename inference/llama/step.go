@@ -31,7 +31,9 @@ func (c *Context) checkRow(r *inference.SampleRow) (*Sampler, error) {
 		return nil, fmt.Errorf("%w: its sampler belongs to another model", errRow)
 	case s.closed.Load():
 		return nil, fmt.Errorf("%w: its sampler is closed", errRow)
-	case s.by == c && s.call == c.draw.call:
+	case r.Guess && (len(c.draw.handle) == 0 || c.draw.handle[len(c.draw.handle)-1] != s.h):
+		return nil, fmt.Errorf("%w: a guess does not follow a row of its sampler", errRow)
+	case !r.Guess && s.by == c && s.call == c.draw.call:
 		return nil, fmt.Errorf("%w: its sampler is used by another row of the same step", errRow)
 	case r.Index < 0 || r.Index >= len(c.rows) || c.rows[r.Index] == 0:
 		return nil, fmt.Errorf("%w: token %d of the batch has no output", errRow, r.Index)
@@ -43,7 +45,7 @@ func (c *Context) checkRow(r *inference.SampleRow) (*Sampler, error) {
 // that is quicker. A row's own failure is in out[i].Err. The error is of the batch,
 // from which nothing was drawn then; it wraps one of inference.ErrNoSlot,
 // ErrAborted, ErrBadBatch, ErrDecodeFatal, or ErrClosed. At most Traits.Sequences
-// tokens of b may ask for an output row.
+// tokens of b, and Traits.Guesses more, may ask for an output row.
 //
 // With more, Step may go ahead: if every row drew well, none ended its
 // generation and Hold is off, the drawn tokens are the next batch, one for each
@@ -183,6 +185,9 @@ func (c *Context) read(rows []inference.SampleRow, out []inference.Sampled) {
 			continue
 		case status[k] == C.HEARTH_ROW_GRAMMAR:
 			o.Err = inference.Invalid("grammar", "%s", C.GoString(C.hearth_sampler_error(s.h)))
+			continue
+		case status[k] == C.HEARTH_ROW_SKIPPED:
+			o.Skipped = true
 			continue
 		case status[k] != 0:
 			o.Err = fmt.Errorf("sample: %s", C.GoString(C.hearth_sampler_error(s.h)))

@@ -163,3 +163,73 @@ func TestStepGoesAheadOnlyWhereItMay(t *testing.T) {
 		}
 	})
 }
+
+// TestGuessedRowsGiveTheSameTokens: right guesses are drawn in one step, with the
+// tokens that they have one by one; behind a wrong one nothing is.
+func TestGuessedRowsGiveTheSameTokens(t *testing.T) {
+	m := sharedModel(t)
+	warm := inference.SamplerSpec{Sampling: inference.DefaultSampling(), Seed: 5}
+	penalized := greedySpec()
+	penalized.RepeatPenalty = 1.2
+	for _, spec := range []inference.SamplerSpec{greedySpec(), warm, penalized} {
+		const n = 8
+		want, _ := steps(t, m, []inference.SamplerSpec{spec}, n, false)
+		tokens := tokenize(t, m, capital)
+		for wrong := 1; wrong <= n; wrong++ { // which token behind the prompt is guessed wrong; n: none
+			c := newContext(t, m, ContextOptions{Cells: 256, Sequences: 1, Guesses: n, Unified: true})
+			var b inference.Batch
+			for pos, id := range tokens {
+				b.Add(id, int32(pos), 0, pos == len(tokens)-1)
+			}
+			s := newSampler(t, m, spec, false)
+			rows := []inference.SampleRow{{Index: b.Len() - 1, Sampler: s}}
+			for i := range n - 1 {
+				guess := want[0][i]
+				if i+1 == wrong {
+					guess++
+				}
+				b.Add(guess, int32(b.Len()), 0, true)
+				rows = append(rows, inference.SampleRow{Index: b.Len() - 1, Sampler: s, Guess: true})
+			}
+			out := make([]inference.Sampled, len(rows))
+			ahead, err := c.Step(&b, rows, out, true)
+			if must(t, err); ahead {
+				t.Error("it went ahead behind guesses")
+			}
+			for i := range out {
+				must(t, out[i].Err)
+				if skipped := i >= wrong; out[i].Skipped != skipped || !skipped && out[i].Token != want[0][i] {
+					t.Errorf("guess %d wrong: row %d: %+v, want token %d, skipped %v", wrong, i, out[i], want[0][i], skipped)
+				}
+			}
+		}
+	}
+}
+
+func TestGuessesAreChecked(t *testing.T) {
+	m := sharedModel(t)
+	c := newContext(t, m, ContextOptions{Cells: 256, Sequences: 2, Guesses: 1, Unified: true})
+	var b inference.Batch
+	for seq := range int32(2) {
+		for pos := range int32(2) {
+			b.Add(10+pos, pos, seq, true)
+		}
+	}
+	out := make([]inference.Sampled, 2)
+	if _, err := c.Step(&b, nil, nil, false); !errors.Is(err, inference.ErrBadBatch) {
+		t.Errorf("four rows where three fit: %v", err)
+	}
+	b.Output[0] = 0
+	one, other := newSampler(t, m, greedySpec(), false), newSampler(t, m, greedySpec(), false)
+	for name, rows := range map[string][]inference.SampleRow{
+		"first":         {{Index: 1, Sampler: one, Guess: true}, {Index: 2, Sampler: other}},
+		"other sampler": {{Index: 2, Sampler: one}, {Index: 3, Sampler: other, Guess: true}},
+	} {
+		_, err := c.Step(&b, rows, out, false)
+		if must(t, err); out[0].Err == nil && out[1].Err == nil {
+			t.Errorf("%s: %+v", name, out)
+		}
+		c.SeqRemove(0, -1, -1)
+		c.SeqRemove(1, -1, -1)
+	}
+}

@@ -23,7 +23,7 @@ type Metrics struct {
 
 	requests, rejected            *prometheus.CounterVec
 	prompt, cached, completion    *prometheus.CounterVec
-	bareCalls                     *prometheus.CounterVec
+	bareCalls, guessed            *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
 	sharing                       *prometheus.GaugeVec
 	firstToken, interToken        *prometheus.HistogramVec
@@ -70,6 +70,7 @@ func NewMetrics(version string) *Metrics {
 	m.interToken = histogram("inter_token_seconds", "Between two tokens of a choice.", seconds, "model")
 	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
 	m.step = histogram("step_duration_seconds", "One step of the engine: decode and sampling.", seconds, "model")
+	m.guessed = counter("guessed_tokens_total", "Tokens that prompt lookup guessed, by result: right or wrong.", "model", "result")
 	m.batch = histogram("step_batch_tokens", "Tokens in one step, by kind: decode or prefill.", rows, "model", "kind")
 	m.embedRequests = counter("embed_requests_total", "Requests for embeddings that reached the model, by outcome: ok or the code of the error.", "model", "outcome")
 	m.embedInputs = counter("embed_inputs_total", "Inputs of which the vectors were computed.", "model")
@@ -142,7 +143,7 @@ type ModelMetrics struct {
 	firstToken, interToken, duration, step prometheus.Observer
 	decodeRows, prefillTokens              prometheus.Observer
 	prompt, cached, completion             prometheus.Counter
-	bareCalls                              prometheus.Counter
+	bareCalls, right, wrong                prometheus.Counter
 }
 
 // Model returns the observer of the engine that runs the model of that id. Its
@@ -158,6 +159,7 @@ func (m *Metrics) Model(id string) *ModelMetrics {
 		decodeRows: m.batch.WithLabelValues(id, "decode"), prefillTokens: m.batch.WithLabelValues(id, "prefill"),
 		prompt: m.prompt.WithLabelValues(id), cached: m.cached.WithLabelValues(id), completion: m.completion.WithLabelValues(id),
 		bareCalls: m.bareCalls.WithLabelValues(id),
+		right:     m.guessed.WithLabelValues(id, "right"), wrong: m.guessed.WithLabelValues(id, "wrong"),
 	}
 }
 
@@ -175,6 +177,12 @@ func (o *ModelMetrics) Step(decodeRows, prefillTokens int, d time.Duration) {
 	o.decodeRows.Observe(float64(decodeRows))
 	o.prefillTokens.Observe(float64(prefillTokens))
 	o.step.Observe(d.Seconds())
+}
+
+// Guessed counts the guesses of one step, of which some were right.
+func (o *ModelMetrics) Guessed(tokens, right int) {
+	o.right.Add(float64(right))
+	o.wrong.Add(float64(tokens - right))
 }
 
 // Cells sets how the cells of the KV cache are used.

@@ -26,6 +26,8 @@ type Options struct {
 	Adapters int
 	// OnAdapt, if set, may refuse a set of adapters.
 	OnAdapt func(set []inference.AdapterScale) error
+	// Guesses is the trait (default 16; negative: none).
+	Guesses int
 	// Split gives every sequence a cache of its own.
 	Split bool
 	// NoShare and NoTrim take the traits of that name away.
@@ -110,6 +112,8 @@ func New(o Options) *Backend {
 	set(&o.Cells, 1024)
 	set(&o.Sequences, 8)
 	set(&o.Batch, 64)
+	set(&o.Guesses, 16)
+	o.Guesses = max(o.Guesses, 0)
 	set(&o.MicroBatch, o.Batch)
 	set(&o.Context, o.Cells)
 	if o.Split {
@@ -121,7 +125,7 @@ func New(o Options) *Backend {
 		seqs: make([][]*cell, o.Sequences+o.Holders),
 		traits: inference.Traits{
 			Cells: o.Cells, Sequences: o.Sequences, Holders: o.Holders, Batch: o.Batch,
-			MicroBatch: o.MicroBatch, Context: o.Context, Vocabulary: Vocabulary,
+			MicroBatch: o.MicroBatch, Guesses: o.Guesses, Context: o.Context, Vocabulary: Vocabulary,
 			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim, Adapters: o.Adapters,
 		},
 	}
@@ -165,7 +169,7 @@ func (b *Backend) goAhead(rows []inference.SampleRow, out []inference.Sampled) b
 	}
 	b.next.Reset()
 	for i, r := range rows {
-		if out[i].Err != nil || b.EndOfGeneration(out[i].Token) {
+		if r.Guess || out[i].Err != nil || b.EndOfGeneration(out[i].Token) {
 			return false
 		}
 		b.next.Add(out[i].Token, b.last.Pos[r.Index]+1, b.last.Seq[r.Index], true)
@@ -304,7 +308,7 @@ func (b *Backend) check(batch *inference.Batch) {
 		}
 		outputs += int(batch.Output[i])
 	}
-	if outputs > b.o.Sequences {
+	if outputs > b.o.Sequences+b.o.Guesses {
 		panic(fmt.Sprintf("enginetest: %d rows wanted, at most %d are allowed", outputs, b.o.Sequences))
 	}
 }
@@ -322,6 +326,15 @@ func (b *Backend) Sample(rows []inference.SampleRow, out []inference.Sampled) er
 		s, ok := r.Sampler.(*Sampler)
 		if !ok || s.closed.Load() {
 			panic("enginetest: sampling with a sampler that is closed or not of this backend")
+		}
+		if r.Guess {
+			if i == 0 || rows[i-1].Sampler != r.Sampler || rows[i-1].Index != r.Index-1 {
+				panic(fmt.Sprintf("enginetest: row %d holds a guess and does not follow its sampler's row", r.Index))
+			}
+			if before := out[i-1]; before.Skipped || before.Err != nil || before.Token != b.last.Token[r.Index] || b.EndOfGeneration(before.Token) {
+				out[i] = inference.Sampled{Skipped: true}
+				continue
+			}
 		}
 		out[i] = s.draw(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]), mark(b.adapters))
 	}
