@@ -86,8 +86,8 @@ func (l *loop) settleGuesses() {
 		s := p.c.seq
 		l.cells.extend(&s.chain, right)
 		l.change(s, s.held+right, s.promised, s.end)
-		if right < p.guess {
-			l.b.SeqRemove(s.id, int32(s.held), -1)
+		if right < p.guess && !l.b.SeqRemove(s.id, int32(s.held), -1) {
+			l.cut(s, 0) // it has to be computed again
 		}
 		p.c.lookup.note(p.guess, right, len(p.c.tokens), l.cfg.Lookup.Tokens)
 		l.obs.Guessed(p.guess, right)

@@ -161,3 +161,35 @@ func TestNoGuessesWithoutTrim(t *testing.T) {
 		}
 	}
 }
+
+// stubborn does not take back what lies behind a position, once.
+type stubborn struct {
+	*enginetest.Backend
+	refusals int
+}
+
+func (s *stubborn) SeqRemove(seq, p0, p1 int32) bool {
+	if p0 > 0 && s.refusals == 0 {
+		s.refusals++
+		return false
+	}
+	return s.Backend.SeqRemove(seq, p0, p1)
+}
+
+// TestGuessThatStays: a wrong guess that cannot be taken back costs the whole
+// sequence, which is computed again.
+func TestGuessThatStays(t *testing.T) {
+	reply := strings.Repeat("abcdefgh", 3) + "abcX" + strings.Repeat("z", 20)
+	b := &stubborn{Backend: enginetest.New(enginetest.Options{Reply: func(string) string { return reply }})}
+	e, err := New(b, Config{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := submit(t, e, ask("recite", 48))
+	if a := read(t, s); a.err != nil || a.text[0] != reply {
+		t.Errorf("%+v", a)
+	}
+	if err := e.Close(); err != nil || b.refusals == 0 {
+		t.Errorf("%d refusals, %v", b.refusals, err)
+	}
+}

@@ -25,7 +25,7 @@ import (
 type ContextOptions struct {
 	Cells        int    // places in the KV cache, all sequences together; 0: what the model was trained for
 	Sequences    int    // sequences that may be decoded, 1..256; 0: 1. Some architectures have one, whatever is asked
-	Guesses      int    // rows of guessed tokens in one Step, 0..64; 0: none
+	Guesses      int    // rows of guessed tokens in one Step, 0..64; 0: none, as with a sliding window
 	Batch        int    // most tokens in one Step; 0: 512
 	MicroBatch   int    // tokens computed at once, at most Batch; 0: Batch, at most 512
 	Threads      int    // for one token a sequence; 0: one for each CPU
@@ -155,6 +155,10 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		threads: C.int32_t(o.Threads), threads_batch: C.int32_t(o.ThreadsBatch),
 		kv_type: kvTypes[o.KVType], flash_attention: flashAttention[o.FlashAttention],
 		unified: flag(o.Unified), offload_kqv: flag(o.OffloadKQV), window_only: flag(o.WindowOnly), done: C.int32_t(done),
+	}
+	if m.memory.window > 0 {
+		// Cells that a wrong guess pushed out of the window would be missing.
+		p.guesses = 0
 	}
 	c := &Context{
 		m: m, adapters: slices.Clone(o.Adapters), done: os.NewFile(uintptr(done), "eventfd"),

@@ -113,7 +113,9 @@ func New(o Options) *Backend {
 	set(&o.Sequences, 8)
 	set(&o.Batch, 64)
 	set(&o.Guesses, 16)
-	o.Guesses = max(o.Guesses, 0)
+	if o.Guesses = max(o.Guesses, 0); o.Window > 0 {
+		o.Guesses = 0 // a wrong one would have cost cells of the window
+	}
 	set(&o.MicroBatch, o.Batch)
 	set(&o.Context, o.Cells)
 	if o.Split {
