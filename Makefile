@@ -11,9 +11,10 @@ TOOL := go tool -modfile=third_party/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # How long make test tries each fuzz target; make fuzz FUZZTIME=10m digs deeper.
 FUZZTIME ?= 3s
-# How many requests and files make test-hostile and make test-mutations try.
+# How many requests, files and prompts make test-hostile, test-mutations and test-exact try.
 HOSTILE ?= 50000
 MUTATIONS ?= 5000
+PROMPTS ?= 200
 # More arguments for hearth serve (make run) and for the benchmarks (make bench).
 ARGS ?=
 
@@ -59,6 +60,10 @@ test-hostile: build ## 50,000 generated hostile requests against a running serve
 .PHONY: test-mutations
 test-mutations: build ## 5,000 mutated model files, and as many adapters, through the trial load (MUTATIONS=100 for fewer)
 	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutated(Models|Adapters)$$' ./cmd/hearth
+
+.PHONY: test-exact
+test-exact: build ## greedy answers to 200 prompts, with every optimization and one token at a time (PROMPTS=50 for fewer)
+	@HEARTH_PROMPTS=$(PROMPTS) go test -count=1 -timeout 3h -v -run '^TestWhatIsFastIsExact$$' ./inference/llama
 
 .PHONY: test-asan
 test-asan: build yardsticks embedding-model window-model rank-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
