@@ -65,7 +65,7 @@ func TestStagesEqualLlama(t *testing.T) {
 	m := sharedModel(t)
 	const history, batch = 200, 100
 	c := newContext(t, m, ContextOptions{Cells: 2048, Sequences: batch, Unified: true})
-	page, err := os.ReadFile("../../ARCHITECTURE.md")
+	page, err := os.ReadFile("../../LICENSE") // a text that stays as it is
 	must(t, err)
 	tokens := tokenize(t, m, string(page))
 	if len(tokens) < history+recordedRows {
@@ -76,7 +76,7 @@ func TestStagesEqualLlama(t *testing.T) {
 	var rows []inference.SampleRow // a pair for each stage: ours, then llama.cpp's
 	for _, name := range names {
 		spec := all[name]
-		spec.History = tokens[:history]
+		spec.History, spec.Logprobs = tokens[:history], true
 		rows = append(rows, inference.SampleRow{Sampler: newSampler(t, m, spec, false)}, inference.SampleRow{Sampler: newSampler(t, m, spec, true)})
 	}
 	prompt(t, c, 0, 0, tokens[:history])
@@ -84,6 +84,7 @@ func TestStagesEqualLlama(t *testing.T) {
 	plain := slices.Index(names, "off")
 	differs := make([]int, len(names))
 	broken := make([]bool, len(names))
+	compared := make([]int, len(names))
 	for from := history; from < history+recordedRows; from += batch {
 		var b inference.Batch
 		for i := range batch {
@@ -99,7 +100,16 @@ func TestStagesEqualLlama(t *testing.T) {
 			must(t, c.Sample(rows, out))
 			for j, name := range names {
 				got, want := out[2*j], out[2*j+1]
-				if (got.Err != nil || want.Err != nil || got.Token != want.Token) && !broken[j] {
+				switch {
+				case broken[j]:
+				case got.Err == nil && want.Err == nil && got.Token == want.Token:
+					compared[j]++
+				case got.Err == nil && want.Err == nil && got.Logprob == want.Logprob:
+					// Two tokens of equal logits: either may come first, and from here on
+					// the histories differ.
+					broken[j] = true
+					t.Logf("%s, row %d: %d and %d are equally likely", name, from+i-history, got.Token, want.Token)
+				default:
 					broken[j] = true
 					t.Errorf("%s, row %d: drew %d %q (%v), llama.cpp %d %q (%v)", name, from+i-history,
 						got.Token, m.Piece(got.Token, true), got.Err, want.Token, m.Piece(want.Token, true), want.Err)
@@ -111,6 +121,9 @@ func TestStagesEqualLlama(t *testing.T) {
 		}
 	}
 	for j, name := range names {
+		if compared[j] < recordedRows/2 && !t.Failed() {
+			t.Errorf("%s: compared on %d rows only", name, compared[j])
+		}
 		if differs[j] == 0 && j != plain {
 			t.Errorf("%s changed no token of %d", name, recordedRows)
 		}
