@@ -67,6 +67,7 @@ type Model struct {
 	memory memoryKind
 	pairs  inference.PairFormat
 	vocab  vocabulary
+	cuts   cutters
 }
 
 // users counts what was made from a model and is still open.
@@ -247,7 +248,14 @@ func (m *Model) describe() error {
 		ChatTemplate: j.ChatTemplate, GPULayers: j.GPULayers, Devices: j.Devices,
 		LoadedAt: time.Now(), Defaults: inference.DefaultSampling(), EmbeddingOnly: j.EmbedsOnly,
 	}
-	return m.vocab.read(m.h, j.Vocabulary)
+	if err := m.vocab.read(m.h, j.Vocabulary); err != nil {
+		return err
+	}
+	m.cuts.read(m.h, &m.vocab)
+	if name, _ := m.Meta("tokenizer.ggml.model"); remembers(name) {
+		m.cuts.special.whole, m.cuts.plain.whole = true, true
+	}
+	return nil
 }
 
 // Close frees the model. It refuses with ErrInUse while contexts, samplers,

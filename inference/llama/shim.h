@@ -97,12 +97,16 @@ HEARTH_API char *  hearth_model_meta(hearth_model * m, const char * key); // NUL
 enum {
     HEARTH_TOKEN_EOG     = 1,
     HEARTH_TOKEN_CONTROL = 2, // read from text only with parse_special
+    HEARTH_TOKEN_APART   = 4, // searched for in a text before all others
+    HEARTH_TOKEN_STRIPS  = 8, // takes the white space beside it along
 };
 
 // Texts of all tokens, one after the other; offsets has one more than there are
 // tokens. Returns the bytes needed, and writes only if they fit into cap.
 HEARTH_API int64_t hearth_vocab_pieces(hearth_model * m, int32_t special, char * buf, int64_t cap, int64_t * offsets, char ** err);
 HEARTH_API void    hearth_vocab_flags(hearth_model * m, uint8_t * flags);
+HEARTH_API const char * hearth_vocab_text(hearth_model * m, int32_t token); // as it is searched for in a text
+HEARTH_API int32_t hearth_vocab_adds_bos(hearth_model * m);
 // Returns the number of tokens, or minus the number needed if cap is too small,
 // or INT64_MIN with *err set. stack is the size in bytes of a stack of its own,
 // 0 for the caller's.

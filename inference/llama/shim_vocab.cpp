@@ -37,10 +37,21 @@ int64_t hearth_vocab_pieces(hearth_model * m, int32_t special, char * buf, int64
 }
 
 void hearth_vocab_flags(hearth_model * m, uint8_t * flags) {
+    constexpr int control = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN;
     for (int32_t t = 0; t < m->n_vocab; t++) {
-        flags[t] = (llama_vocab_is_eog(m->vocab, t) ? HEARTH_TOKEN_EOG : 0) |
-                   (llama_vocab_get_attr(m->vocab, t) & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN) ? HEARTH_TOKEN_CONTROL : 0);
+        const int attr = llama_vocab_get_attr(m->vocab, t);
+        flags[t]       = (llama_vocab_is_eog(m->vocab, t) ? HEARTH_TOKEN_EOG : 0) | (attr & control ? HEARTH_TOKEN_CONTROL : 0) |
+                   (attr & (control | LLAMA_TOKEN_ATTR_USER_DEFINED) ? HEARTH_TOKEN_APART : 0) |
+                   (attr & (LLAMA_TOKEN_ATTR_LSTRIP | LLAMA_TOKEN_ATTR_RSTRIP) ? HEARTH_TOKEN_STRIPS : 0);
     }
+}
+
+const char * hearth_vocab_text(hearth_model * m, int32_t token) {
+    return llama_vocab_get_text(m->vocab, token);
+}
+
+int32_t hearth_vocab_adds_bos(hearth_model * m) {
+    return llama_vocab_get_add_bos(m->vocab);
 }
 
 int64_t hearth_tokenize(hearth_model * m, const char * text, int64_t len, int32_t add_special, int32_t parse_special,

@@ -106,7 +106,8 @@ func (m *Model) EndOfGeneration(token int32) bool {
 	return token >= 0 && int(token) < len(m.vocab.flags) && m.vocab.flags[token]&C.HEARTH_TOKEN_EOG != 0
 }
 
-// Tokenize turns text, UTF-8 of at most MaxTextBytes, into tokens.
+// Tokenize turns text, UTF-8 of at most MaxTextBytes, into tokens. The error is an
+// InvalidError, too, for a text whose special tokens would take too long.
 func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, error) {
 	if len(text) > MaxTextBytes {
 		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once: shorten it, or send it in parts", len(text), MaxTextBytes)
@@ -114,6 +115,40 @@ func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, err
 	if !utf8.ValidString(text) {
 		return nil, inference.Invalid("", "the text is not valid UTF-8")
 	}
+	return m.tokenizeParts(text, o, apartPerPart)
+}
+
+func (m *Model) tokenizeParts(text string, o inference.TokenizeOptions, atLeast int) ([]int32, error) {
+	cut := &m.cuts.plain
+	if o.ParseSpecial {
+		cut = &m.cuts.special
+	}
+	parts, err := cut.parts(text, atLeast)
+	if err != nil {
+		return nil, err
+	}
+	if len(parts) == 1 {
+		tokens, err := m.tokenizePart(text, o)
+		return slices.Clip(tokens), err
+	}
+	var tokens, end []int32
+	if o.AddSpecial {
+		if tokens, end, err = m.around(); err != nil {
+			return nil, err
+		}
+	}
+	for _, part := range parts {
+		more, err := m.tokenizePart(part, inference.TokenizeOptions{ParseSpecial: o.ParseSpecial})
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, more...)
+	}
+	return slices.Clip(append(tokens, end...)), nil
+}
+
+// tokenizePart is one call of llama.cpp.
+func (m *Model) tokenizePart(text string, o inference.TokenizeOptions) ([]int32, error) {
 	stack := stackFor(len(text))
 	if stack > 0 {
 		deep <- struct{}{}
@@ -138,7 +173,7 @@ func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, err
 	if err != nil {
 		return nil, fmt.Errorf("tokenize: %w", err)
 	}
-	return slices.Clip(tokens), nil
+	return tokens, nil
 }
 
 // Detokenize turns at most MaxDetokenize tokens into text; special tokens are
