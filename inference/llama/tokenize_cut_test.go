@@ -173,3 +173,64 @@ func checkLongest(t *testing.T, file string, m *Model) {
 func numbers(tokens []int32) string {
 	return strings.Trim(fmt.Sprint(tokens), "[]")
 }
+
+// Random tokens that overlap much: the fragments of the parts are the fragments of
+// the whole, found as llama.cpp finds them, a token at a time, the longest first.
+func TestCutsKeepFragments(t *testing.T) {
+	fragments := func(text string, special []string) []string {
+		list := []string{text}
+		for _, s := range special {
+			var next []string
+			for _, f := range list {
+				for !strings.HasPrefix(f, "=") {
+					at := strings.Index(f, s)
+					if at < 0 {
+						break
+					}
+					if at > 0 {
+						next = append(next, f[:at])
+					}
+					next = append(next, "="+s)
+					f = f[at+len(s):]
+				}
+				if f != "" {
+					next = append(next, f)
+				}
+			}
+			list = next
+		}
+		return list
+	}
+	r := rand.New(rand.NewSource(2))
+	word := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = "abcd"[r.Intn(4)]
+		}
+		return string(b)
+	}
+	cuts := 0
+	for range 3000 {
+		c := cutter{nodes: make([]cutNode, 1)}
+		var special []string
+		for range 1 + r.Intn(5) {
+			special = append(special, word(1+r.Intn(4)))
+			c.add(special[len(special)-1])
+		}
+		slices.SortFunc(special, func(a, b string) int { return len(b) - len(a) })
+		text := word(40)
+		parts, err := c.parts(text, 1)
+		must(t, err)
+		var got []string
+		for _, p := range parts {
+			got = append(got, fragments(p, special)...)
+		}
+		if want := fragments(text, special); !slices.Equal(got, want) {
+			t.Fatalf("%q with %q in parts %q is %q, at once %q", text, special, parts, got, want)
+		}
+		cuts += len(parts) - 1
+	}
+	if cuts < 3000 {
+		t.Errorf("%d cuts", cuts)
+	}
+}
