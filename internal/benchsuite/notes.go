@@ -43,6 +43,12 @@ func notes(s *suite) []string {
 				r.Round+1, r.Scenario, r.System, r.Noise.Others, r.Noise.Steal))
 		}
 	}
+	for _, r := range s.runs {
+		if r.Killed {
+			out = append(out, fmt.Sprintf("Round %d, %s on %s: it did not end when it was told to and was killed, after the measurement.",
+				r.Round+1, r.Scenario, r.System))
+		}
+	}
 	for _, system := range systems {
 		if short[system] > 0 {
 			out = append(out, fmt.Sprintf("%s: %d answers ended before the number of tokens asked for.", system, short[system]))

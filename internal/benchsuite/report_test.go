@@ -97,8 +97,9 @@ func TestNotesTellUnequalWork(t *testing.T) {
 	s.runs[1].Summary.Short = 2
 	s.runs[0].Summary.Coalesced = 3
 	s.runs[2].Noise.Others = 0.7
+	s.runs[1].Killed = true
 	got := strings.Join(notes(s), "\n")
-	for _, want := range []string{"Round 1, single: prompts had 11 tokens on hearth, 10 on llama-server", "llama-server: 2 answers ended", "hearth: 3 tokens came together", "Round 1, single on llama-server, tuned: other processes used 0.7 CPUs"} {
+	for _, want := range []string{"Round 1, single: prompts had 11 tokens on hearth, 10 on llama-server", "llama-server: 2 answers ended", "hearth: 3 tokens came together", "Round 1, single on llama-server, tuned: other processes used 0.7 CPUs", "Round 1, single on llama-server: it did not end"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("notes lack %q:\n%s", want, got)
 		}

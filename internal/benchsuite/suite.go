@@ -26,6 +26,7 @@ type run struct {
 	ColdStart float64         `json:"cold_start_ms"`
 	PeakBytes int64           `json:"peak_bytes"`
 	Noise     noise           `json:"noise"`
+	Killed    bool            `json:"killed,omitempty"` // it did not end when it was told to, after the measurement
 	Summary   loadgen.Summary `json:"summary"`
 	// Result holds the raw samples; they go to raw.jsonl, not to the report.
 	Result *loadgen.Result `json:"-"`
@@ -93,7 +94,16 @@ func (s *suite) one(ctx context.Context, system string, scenario loadgen.Scenari
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
+	defer func() {
+		switch stopped := server.stop(); {
+		case stopped == nil:
+		case err == nil && system != hearth:
+			// What a yardstick does after its last answer was not measured.
+			r.Killed = true
+		default:
+			err = errors.Join(err, stopped)
+		}
+	}()
 
 	cold, err := firstToken(ctx, server, scenario.Embeds(), seed)
 	if err != nil {
