@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"time"
 
 	"hearth/inference"
 )
@@ -55,7 +54,7 @@ func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
 		return nil, fmt.Errorf("read the arguments of embed: %w", err)
 	}
 	if a.Model == "" {
-		a.Model = s.firstEmbedder()
+		a.Model = s.first(func(m *inference.ModelInfo) bool { return m.Embedding.Pooling != "" })
 	}
 	lease, err := s.config.Models.Acquire(ctx, a.Model)
 	if err != nil {
@@ -64,10 +63,8 @@ func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
 	defer lease.Release()
 	req := &inference.EmbedRequest{
 		Caller: callerOf(ctx), RequestID: r.id, Dimensions: int(a.Dimensions), Truncate: a.Truncate,
-		Inputs: make([]inference.EmbedInput, len(a.Input)),
-	}
-	if s.config.CallTimeout > 0 {
-		req.Deadline = time.Now().Add(s.config.CallTimeout)
+		Deadline: s.deadline(),
+		Inputs:   make([]inference.EmbedInput, len(a.Input)),
 	}
 	for i, text := range a.Input {
 		req.Inputs[i].Text = text
@@ -81,11 +78,11 @@ func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
 	return &outcome{structured: embedded{Model: lease.Info().ID, Vectors: out.Vectors, Tokens: out.Tokens}}, nil
 }
 
-// firstEmbedder returns the id of the first model that makes embeddings; "" if
-// there is none, so that the refusal is that of the default model.
-func (s *Server) firstEmbedder() string {
+// first returns the id of the first model that can do what is asked; "" if none
+// can, so that the refusal is that of the default model.
+func (s *Server) first(can func(*inference.ModelInfo) bool) string {
 	for _, status := range s.config.Models.List() {
-		if status.State == inference.ModelReady && status.Info.Embedding.Pooling != "" {
+		if status.State == inference.ModelReady && can(&status.Info) {
 			return status.Info.ID
 		}
 	}

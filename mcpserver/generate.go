@@ -109,11 +109,18 @@ func modelProperty() property {
 	return member("model", "string", "Id of a served model, as list_models gives it. Default: the first.", `"minLength":1,"maxLength":256`)
 }
 
+// deadline is when a call of a model that begins now has to end; zero: never.
+func (s *Server) deadline() time.Time {
+	if s.config.CallTimeout == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(s.config.CallTimeout)
+}
+
 // options returns the options of a request to the model of lease.
 func (s *Server) options(ctx context.Context, r *run, a *sampling, lease inference.Lease) inference.Options {
-	o := inference.Options{Caller: callerOf(ctx), RequestID: r.id, Sampling: lease.Info().Defaults, N: 1, Stop: a.Stop}
-	if s.config.CallTimeout > 0 {
-		o.Deadline = time.Now().Add(s.config.CallTimeout)
+	o := inference.Options{
+		Caller: callerOf(ctx), RequestID: r.id, Deadline: s.deadline(), Sampling: lease.Info().Defaults, N: 1, Stop: a.Stop,
 	}
 	a.sample(&o.Sampling)
 	if a.MaxTokens != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"time"
 
 	"hearth/inference"
 )
@@ -66,7 +65,7 @@ func (s *Server) rerank(ctx context.Context, r *run) (*outcome, error) {
 		return nil, fmt.Errorf("read the arguments of rerank: %w", err)
 	}
 	if a.Model == "" {
-		a.Model = s.firstReranker()
+		a.Model = s.first(func(m *inference.ModelInfo) bool { return m.Rerank.MaxTokens > 0 })
 	}
 	lease, err := s.config.Models.Acquire(ctx, a.Model)
 	if err != nil {
@@ -75,9 +74,7 @@ func (s *Server) rerank(ctx context.Context, r *run) (*outcome, error) {
 	defer lease.Release()
 	req := &inference.RerankRequest{
 		Caller: callerOf(ctx), RequestID: r.id, Query: a.Query, Documents: a.Documents, TopN: int(a.TopN), Truncate: a.Truncate,
-	}
-	if s.config.CallTimeout > 0 {
-		req.Deadline = time.Now().Add(s.config.CallTimeout)
+		Deadline: s.deadline(),
 	}
 	r.call.reached = true
 	out, err := inference.Rerank(ctx, lease, req)
@@ -90,15 +87,4 @@ func (s *Server) rerank(ctx context.Context, r *run) (*outcome, error) {
 		results[i] = rankedDocument{Index: d.Index, Score: d.Score, Document: a.Documents[d.Index]}
 	}
 	return &outcome{structured: reranked{Model: lease.Info().ID, Results: results, Tokens: out.Tokens}}, nil
-}
-
-// firstReranker returns the id of the first model that scores documents; "" if
-// there is none, so that the refusal is that of the default model.
-func (s *Server) firstReranker() string {
-	for _, status := range s.config.Models.List() {
-		if status.State == inference.ModelReady && status.Info.Rerank.MaxTokens > 0 {
-			return status.Info.ID
-		}
-	}
-	return ""
 }

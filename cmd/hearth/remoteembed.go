@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"time"
 
 	"hearth/inference"
 )
@@ -16,6 +17,14 @@ type wireEmbedding struct {
 	Dimensions int               `json:"dimensions"`
 	MaxTokens  int               `json:"max_tokens"`
 	Pooling    inference.Pooling `json:"pooling"`
+}
+
+// until bounds ctx by a request's deadline, if it has one.
+func until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline)
 }
 
 // Embed asks the server.
@@ -30,11 +39,8 @@ func (m *remoteModel) Embed(ctx context.Context, r *inference.EmbedRequest) (*in
 	if r.Dimensions > 0 {
 		body["dimensions"] = r.Dimensions
 	}
-	if !r.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, r.Deadline)
-		defer cancel()
-	}
+	ctx, cancel := until(ctx, r.Deadline)
+	defer cancel()
 	var answer struct {
 		Data []struct {
 			Index     int    `json:"index"`

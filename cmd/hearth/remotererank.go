@@ -19,11 +19,8 @@ func (m *remoteModel) Rerank(ctx context.Context, r *inference.RerankRequest) (*
 	if r.TopN > 0 {
 		body["top_n"] = r.TopN
 	}
-	if !r.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, r.Deadline)
-		defer cancel()
-	}
+	ctx, cancel := until(ctx, r.Deadline)
+	defer cancel()
 	var answer struct {
 		Results []struct {
 			Index int     `json:"index"`

@@ -30,7 +30,7 @@ func (l *loop) goesOn() bool {
 		if !p.last || s.held+p.n >= s.end || len(p.c.tokens)+2 > p.c.limit {
 			return false
 		}
-		if l.mayGuess(p.c) {
+		if len(l.followed(p.c)) > 0 {
 			return false // a step that guesses is worth more than one that goes ahead
 		}
 	}

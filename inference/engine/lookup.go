@@ -18,6 +18,9 @@ type lookup struct {
 	size int // guesses in the next step; 0: the first
 	from int // length of the text from which on to guess
 	miss int // steps in a row whose first guess was wrong
+
+	seen     int     // length of the text that followed belongs to
+	followed []int32 // what match found
 }
 
 // match finds the last place before the end where the last tokens came before,
@@ -36,24 +39,32 @@ func match(tokens []int32) []int32 {
 	return nil
 }
 
-// mayGuess reports whether there is a guess for what follows the last token of c.
-func (l *loop) mayGuess(c *choice) bool {
-	return !l.cfg.Lookup.Off && !l.certain && !c.req.probe && l.running <= l.cfg.Lookup.Rows &&
-		len(c.tokens) >= c.lookup.from && len(match(c.tokens)) > 0
+// followed returns what may be guessed to follow the last token of c; empty:
+// nothing. The text is searched once, however often a step asks.
+func (l *loop) followed(c *choice) []int32 {
+	k := &c.lookup
+	if l.cfg.Lookup.Off || l.certain || c.req.probe || l.running > l.cfg.Lookup.Rows || len(c.tokens) < k.from {
+		return nil
+	}
+	if k.seen != len(c.tokens) {
+		k.seen, k.followed = len(c.tokens), match(c.tokens)
+	}
+	return k.followed
 }
 
-// guess adds guesses behind the row of c that was added last.
+// guess adds guesses behind the row of c that was added last. They take at most
+// half of a batch: what is certain goes first.
 func (l *loop) guess(c *choice, limit int) {
-	if !l.mayGuess(c) {
+	followed := l.followed(c)
+	if len(followed) == 0 {
 		return
 	}
 	s := c.seq
-	n := min(max(c.lookup.size, 1), l.cfg.Lookup.Tokens-l.guessed, limit-l.rowCount-l.guessed,
+	n := min(max(c.lookup.size, 1), l.cfg.Lookup.Tokens-l.guessed, limit/2-l.guessed, limit-l.rowCount-l.guessed,
 		s.end-s.held-1, c.limit-len(c.tokens)-1)
 	if n <= 0 {
 		return
 	}
-	followed := match(c.tokens)
 	for i := range n {
 		// Behind the end of the text the guesses themselves go on: a loop.
 		l.batch.Add(followed[i%len(followed)], int32(s.held+1+i), s.id, true)

@@ -193,3 +193,29 @@ func TestGuessThatStays(t *testing.T) {
 		t.Errorf("%d refusals, %v", b.refusals, err)
 	}
 }
+
+// TestGuessesLeaveHalfABatch: a prompt goes on beside an answer that guesses.
+func TestGuessesLeaveHalfABatch(t *testing.T) {
+	h := newHarness(t, enginetest.Options{Reply: parrot, Batch: 8}, Config{Lookup: LookupConfig{Tokens: 16}})
+	h.put(ask(verse, 150))
+	for h.turn(); h.l.guessed < 4; h.turn() {
+		if h.l.running == 0 {
+			t.Fatal("four tokens were never guessed at once")
+		}
+	}
+	late := h.put(ask(strings.Repeat("late ", 8), 1))
+	beside := false
+	for h.turn(); h.l.running > 0; h.turn() {
+		if h.l.guessed > 4 {
+			t.Errorf("%d guesses in a batch of 8", h.l.guessed)
+		}
+		beside = beside || h.l.guessed > 0 && len(h.l.prefills) > 0 && h.l.batch.Len() > h.l.rowCount+h.l.guessed
+	}
+	if !beside {
+		t.Error("no step had guesses and a part of the prompt")
+	}
+	if a := read(t, late); a.err != nil {
+		t.Error(a.err)
+	}
+	h.shut()
+}

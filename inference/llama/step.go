@@ -70,27 +70,6 @@ func (c *Context) Step(b *inference.Batch, rows []inference.SampleRow, out []inf
 	return c.step(b, rows, out, more)
 }
 
-// Decode is a Step that draws nothing.
-func (c *Context) Decode(b *inference.Batch) error {
-	_, err := c.Step(b, nil, nil, false)
-	return err
-}
-
-// Sample draws from the batch of the last Step or Decode, which did not go ahead.
-// The error is of all rows.
-func (c *Context) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
-	switch {
-	case c.closed.Load():
-		return fmt.Errorf("sample: %w", ErrClosed)
-	case len(rows) != len(out):
-		return fmt.Errorf("sample: %d rows and %d places for the answers", len(rows), len(out))
-	case c.ahead:
-		return fmt.Errorf("sample: %w: a batch is being computed", inference.ErrBadBatch)
-	}
-	_, err := c.step(nil, rows, out, false)
-	return err
-}
-
 // Hold keeps Steps from going ahead while it is on: somebody wants the context.
 // Any goroutine may call it at any time.
 func (c *Context) Hold(on bool) {

@@ -2,11 +2,33 @@ package llama
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
 	"hearth/inference"
 )
+
+// Decode is a Step that draws nothing.
+func (c *Context) Decode(b *inference.Batch) error {
+	_, err := c.Step(b, nil, nil, false)
+	return err
+}
+
+// Sample draws from the batch of the last Step or Decode, which did not go ahead.
+// The error is of all rows.
+func (c *Context) Sample(rows []inference.SampleRow, out []inference.Sampled) error {
+	switch {
+	case c.closed.Load():
+		return fmt.Errorf("sample: %w", ErrClosed)
+	case len(rows) != len(out):
+		return fmt.Errorf("sample: %d rows and %d places for the answers", len(rows), len(out))
+	case c.ahead:
+		return fmt.Errorf("sample: %w: a batch is being computed", inference.ErrBadBatch)
+	}
+	_, err := c.step(nil, rows, out, false)
+	return err
+}
 
 // steps runs rows of one prompt each for n tokens, and returns them by row and
 // how many steps went ahead.

@@ -53,8 +53,6 @@ type Options struct {
 	OnSample func(rows []inference.SampleRow, out []inference.Sampled) error
 	// OnSampler, if set, may refuse a sampler.
 	OnSampler func(*inference.SamplerSpec) error
-	// NoAhead lets no Step go ahead.
-	NoAhead bool
 	// Quiet records no calls.
 	Quiet bool
 }
@@ -166,7 +164,7 @@ func (b *Backend) Step(batch *inference.Batch, rows []inference.SampleRow, out [
 func (b *Backend) goAhead(rows []inference.SampleRow, out []inference.Sampled) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.o.NoAhead || b.hold.Load() {
+	if b.hold.Load() {
 		return false
 	}
 	b.next.Reset()
