@@ -2,6 +2,8 @@ package llama
 
 import (
 	"bufio"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -68,4 +70,34 @@ func TestContextWithoutRoom(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestUnwrittenCells holds that cells take memory when they are written, not
+// when the context is made.
+func TestUnwrittenCells(t *testing.T) {
+	const cells, each, pages = 16384, 23040, 16 << 20
+	m := sharedModel(t)
+	tokens := tokenize(t, m, story)
+	before := residentMemory(t)
+	c := newContext(t, m, ContextOptions{Cells: cells, Sequences: 2, Unified: true, Threads: 1})
+	complete(t, c, 0, tokens, 8, greedySpec())
+	// Compute buffers are a part of it; their size does not depend on the cells.
+	const computes = 64 << 20
+	if grown, written := residentMemory(t)-before, int64(len(tokens)+8)*each; grown > written+computes+pages {
+		t.Errorf("%d cells of %d bytes are held after %d bytes were written: %d bytes more", cells, each, written, grown)
+	}
+}
+
+// residentMemory is how much memory this process holds of its own.
+func residentMemory(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	_, line, ok := strings.Cut(string(status), "RssAnon:")
+	line, _, ended := strings.Cut(line, "kB")
+	n, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	if !ok || !ended || err != nil {
+		t.Fatalf("no RssAnon in %s", status)
+	}
+	return n << 10
 }
