@@ -54,7 +54,7 @@ fuzz: ## each fuzz target for FUZZTIME
 	@build/fuzz.sh $(FUZZTIME)
 
 .PHONY: test-hostile
-test-hostile: build ## 50,000 generated hostile requests against a running server (HOSTILE=1000 for fewer)
+test-hostile: build embedding-model rank-model ## 50,000 generated hostile requests against a running server (HOSTILE=1000 for fewer)
 	@HEARTH_HOSTILE=$(HOSTILE) go test -count=1 -timeout 3h -v -run '^TestHostileRequests$$' ./tests
 
 .PHONY: test-mutations

@@ -78,6 +78,16 @@ func RankModel(t testing.TB) string {
 	return path
 }
 
+// EmbeddingModel returns the path of a real model that makes embeddings.
+func EmbeddingModel(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(CacheDir(t), "models", "all-MiniLM-L6-v2.F16.gguf")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test model that makes embeddings is not at %s: run make embedding-model first", path)
+	}
+	return path
+}
+
 // LibDir returns the folder of the native libraries: $HEARTH_LIB_DIR, or
 // build/out/lib.
 func LibDir(t testing.TB) string {
