@@ -122,8 +122,8 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 		}
 		p.grammar = &inference.Grammar{GBNF: gbnf}
 	default:
-		if p.grammar = out.grammar(); p.grammar == nil || p.grammar.Lazy {
-			return nil, fmt.Errorf("%w: the chat template of %s offers no way to hold an answer to response_format", inference.ErrUnsupported, m.info.ID)
+		if p.grammar, err = m.formatGrammar(r.Format, out); err != nil {
+			return nil, err
 		}
 	}
 	p.decoders = func(m *Model, s *stream) error {

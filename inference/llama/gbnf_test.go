@@ -64,7 +64,7 @@ func grammarSampler(t testing.TB, m *Model, gbnf string, client bool) *Sampler {
 
 func allowed(t testing.TB, s *Sampler) []uint8 {
 	t.Helper()
-	mask, err := s.allowed()
+	mask, err := s.Allowed()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +128,8 @@ func TestClientGrammarIsAsLlamaCpp(t *testing.T) {
 						break
 					}
 					tok := next[r.IntN(len(next))]
-					must(t, theirs.accept(tok))
-					must(t, ours.accept(tok))
+					must(t, theirs.Accept(tok))
+					must(t, ours.Accept(tok))
 					text = append(text, m.Piece(tok, false)...)
 				}
 			}
@@ -264,12 +264,12 @@ func follow(m *Model, s *Sampler, text string) error {
 			return err
 		}
 		for _, tok := range tokens {
-			if err := s.accept(tok); err != nil {
+			if err := s.Accept(tok); err != nil {
 				return fmt.Errorf("at %d: %w", i, err)
 			}
 		}
 		if i%100 == 99 {
-			if _, err := s.allowed(); err != nil {
+			if _, err := s.Allowed(); err != nil {
 				return fmt.Errorf("all tokens at %d: %w", i, err)
 			}
 		}
@@ -294,16 +294,16 @@ func TestClientGrammarCompletesCharacters(t *testing.T) {
 	if len(tokens) != 2 {
 		t.Fatalf("the vocabulary has %v for its bytes", tokens)
 	}
-	must(t, s.accept(tokens[0]))
+	must(t, s.Accept(tokens[0]))
 	for tok, ok := range allowed(t, s) {
 		p := m.Piece(int32(tok), false)
 		if fits := len(p) == 1 && p[0] >= 0x80 && p[0] < 0xC0 && p[0] != 0xA9; fits != (ok != 0) {
 			t.Errorf("token %d %q: allowed %d", tok, p, ok)
 		}
 	}
-	must(t, s.accept(tokens[1]))
+	must(t, s.Accept(tokens[1]))
 	eog := tokenize(t, m, "<|im_end|>")[0]
-	must(t, s.accept(eog))
+	must(t, s.Accept(eog))
 }
 
 // Where the prompt ends in a thinking block, a client's grammar waits for its
@@ -319,13 +319,13 @@ func TestClientGrammarWaitsForThinking(t *testing.T) {
 		t.Error("inside the block: the end is allowed, or a word is not")
 	}
 	for _, tok := range tokenize(t, m, "I think no</think>") {
-		must(t, s.accept(tok))
+		must(t, s.Accept(tok))
 	}
 	if mask := allowed(t, s); mask[eog] != 0 || mask[word] != 0 || mask[tokenize(t, m, "yes")[0]] == 0 {
 		t.Error("behind the block the grammar does not hold")
 	}
 	for _, tok := range tokenize(t, m, "yes<|im_end|>") {
-		must(t, s.accept(tok))
+		must(t, s.Accept(tok))
 	}
 }
 
@@ -336,7 +336,7 @@ func TestClientGrammarFailsItsRowOnly(t *testing.T) {
 	s := grammarSampler(t, m, `root ::= "\uFFFF"`, true) // byte by byte
 	bounded := grammarSampler(t, m, "root ::= x\nx ::= \"x\" x \"y\" | \"x\"", true)
 	for range 70_000 {
-		if err := bounded.accept(tokenize(t, m, "x")[0]); err != nil {
+		if err := bounded.Accept(tokenize(t, m, "x")[0]); err != nil {
 			break
 		}
 	}
@@ -377,11 +377,11 @@ func FuzzGBNF(f *testing.F) {
 		}
 		// what the mask allows can be accepted, and nothing else
 		for _, tok := range tokens[:min(len(tokens), 8)] {
-			mask, err := s.allowed()
+			mask, err := s.Allowed()
 			if err != nil {
 				return
 			}
-			if err := s.accept(tok); (err == nil) != (mask[tok] != 0) {
+			if err := s.Accept(tok); (err == nil) != (mask[tok] != 0) {
 				t.Fatalf("token %d %q: allowed %d, accepted: %v", tok, m.Piece(tok, true), mask[tok], err)
 			} else if err != nil {
 				return

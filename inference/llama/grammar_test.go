@@ -142,7 +142,7 @@ func feed(t *testing.T, c *Context, index int, spec inference.SamplerSpec, scrip
 	}
 	s := newSampler(t, m, spec, false)
 	for _, id := range ids {
-		if err := s.accept(id); err != nil {
+		if err := s.Accept(id); err != nil {
 			t.Fatalf("accepting %q: %v", m.Piece(id, true), err)
 		}
 	}

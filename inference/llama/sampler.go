@@ -119,9 +119,9 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	return s, nil
 }
 
-// accept advances the sampler over a token that it did not draw; tests script
+// Accept advances the sampler over a token that it did not draw; tests script
 // with it.
-func (s *Sampler) accept(token int32) error {
+func (s *Sampler) Accept(token int32) error {
 	var cerr *C.char
 	if C.hearth_sampler_accept(s.h, C.int32_t(token), &cerr) != 0 {
 		return takeError(&cerr)
@@ -129,9 +129,9 @@ func (s *Sampler) accept(token int32) error {
 	return nil
 }
 
-// allowed returns 1 for each token that the grammar allows next; tests compare
+// Allowed returns 1 for each token that the grammar allows next; tests compare
 // with it.
-func (s *Sampler) allowed() ([]uint8, error) {
+func (s *Sampler) Allowed() ([]uint8, error) {
 	out := make([]uint8, s.m.info.Vocabulary)
 	var cerr *C.char
 	if C.hearth_sampler_allowed(s.h, (*C.uint8_t)(unsafe.SliceData(out)), &cerr) != 0 {

@@ -213,7 +213,7 @@ func TestBannedTokensAreTheRightOnes(t *testing.T) {
 			s.LogitBias = map[int32]float32{tokens[0]: 100}
 			sampler := newSampler(t, m, s, false)
 			for _, tok := range written {
-				must(t, sampler.accept(tok))
+				must(t, sampler.Accept(tok))
 			}
 			out := make([]inference.Sampled, 1)
 			must(t, c.Sample([]inference.SampleRow{{Index: index, Sampler: sampler}}, out))

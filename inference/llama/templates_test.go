@@ -163,7 +163,7 @@ func TestRequiredToolIsCalled(t *testing.T) {
 			ids, err := m.Tokenize(begin, inference.TokenizeOptions{ParseSpecial: true})
 			must(t, err)
 			for _, id := range ids {
-				must(t, s.accept(id))
+				must(t, s.Accept(id))
 			}
 			tokens := tokenize(t, m, a.Prompt+begin)
 			index := prompt(t, c, 0, 0, tokens)

@@ -59,7 +59,7 @@ func TestThoughtsTriggerNothing(t *testing.T) {
 		ids, err := m.Tokenize(words, inference.TokenizeOptions{ParseSpecial: true})
 		must(t, err)
 		for _, id := range ids {
-			if err := s.accept(id); err != nil {
+			if err := s.Accept(id); err != nil {
 				return err
 			}
 		}
