@@ -37,21 +37,26 @@ func (a *audited) Acquire(ctx context.Context, id string) (inference.Lease, erro
 	return &auditedLease{Lease: l, by: a}, nil
 }
 
-// maxModelName bounds the model of a refused request in its record, in bytes: a
-// client can write anything there.
-const maxModelName = 128
+// maxName bounds the names of models and adapters in a record, in bytes: a client
+// can write anything there.
+const maxName = 128
+
+// cutName returns name, cut at maxName without half a character at its end.
+func cutName(name string) string {
+	if len(name) > maxName {
+		return strings.ToValidUTF8(name[:maxName], "")
+	}
+	return name
+}
 
 // Refused records a request that a door turned away.
 func (a *audited) Refused(ctx context.Context, r inference.Refusal) {
 	caller := inference.CallerFrom(ctx)
-	model := r.Model
-	if len(model) > maxModelName {
-		model = strings.ToValidUTF8(model[:maxModelName], "") // without half a character at its end
-	}
 	a.sink.Write(audit.Record{
 		RequestID: r.RequestID, Principal: caller.Principal, Tenant: caller.Tenant,
-		Via: audit.ViaFrom(ctx), Action: r.Action, Model: model, Outcome: r.Code,
+		Via: audit.ViaFrom(ctx), Action: r.Action, Model: cutName(r.Model), Outcome: r.Code,
 	})
+	model := r.Model
 	if !slices.ContainsFunc(a.List(), func(s inference.ModelStatus) bool { return s.Info.ID == r.Model }) {
 		model = "" // a client must not make labels
 	}
@@ -87,62 +92,88 @@ func (l *auditedLease) Complete(ctx context.Context, r *inference.CompletionRequ
 
 // Embed records a request for embeddings.
 func (l *auditedLease) Embed(ctx context.Context, r *inference.EmbedRequest) (*inference.Embeddings, error) {
-	began := time.Now()
+	e := l.entry(ctx, inference.ActionEmbed, r.RequestID, r.Caller)
 	out, err := inference.Embed(ctx, l.Lease, r)
-	tokens := 0
 	if err == nil {
-		tokens = out.Tokens
+		e.record.PromptTokens = out.Tokens
 	}
-	l.whole(ctx, inference.ActionEmbed, r.RequestID, r.Caller, began, tokens, err)
+	e.write(outcomeOf(err))
 	return out, err
 }
 
 // Rerank records a request for a ranking.
 func (l *auditedLease) Rerank(ctx context.Context, r *inference.RerankRequest) (*inference.Ranking, error) {
-	began := time.Now()
+	e := l.entry(ctx, inference.ActionRerank, r.RequestID, r.Caller)
 	out, err := inference.Rerank(ctx, l.Lease, r)
-	tokens := 0
 	if err == nil {
-		tokens = out.Tokens
+		e.record.PromptTokens = out.Tokens
 	}
-	l.whole(ctx, inference.ActionRerank, r.RequestID, r.Caller, began, tokens, err)
+	e.write(outcomeOf(err))
 	return out, err
 }
 
-// whole writes the record of a request whose answer came at once.
-func (l *auditedLease) whole(ctx context.Context, action, id string, c inference.Caller, began time.Time, tokens int, err error) {
-	record := audit.Record{
-		RequestID: id, Principal: c.Principal, Tenant: c.Tenant, Via: audit.ViaFrom(ctx), Action: action,
-		Model: l.Info().ID, Outcome: "ok", PromptTokens: tokens, Duration: time.Since(began),
-	}
-	if err != nil {
-		record.Outcome = inference.Classify(err).Code
-	}
-	l.by.sink.Write(record)
-}
-
+// keep starts a request whose answer comes in pieces, and records its end.
 func (l *auditedLease) keep(ctx context.Context, action string, o *inference.Options, start func() (inference.Stream, error)) (inference.Stream, error) {
-	began := time.Now()
-	record := audit.Record{
-		RequestID: o.RequestID, Principal: o.Caller.Principal, Tenant: o.Caller.Tenant,
-		Via: audit.ViaFrom(ctx), Action: action, Model: l.Info().ID,
-	}
+	e := l.entry(ctx, action, o.RequestID, o.Caller)
+	e.record.Adapters = l.adapters(o.Adapters)
 	s, err := start()
 	if err != nil {
-		record.Outcome, record.Duration = inference.Classify(err).Code, time.Since(began)
-		l.by.sink.Write(record)
-		l.by.reject(record.Model, record.Outcome)
+		e.write(outcomeOf(err))
+		l.by.reject(e.record.Model, e.record.Outcome)
 		return nil, err
 	}
 	a := &auditedStream{Stream: s}
 	a.end = func(outcome string) {
 		a.once.Do(func() {
-			record.Outcome, record.Duration = outcome, time.Since(began)
-			record.PromptTokens, record.CachedTokens, record.CompletionTokens = a.usage.PromptTokens, a.usage.CachedTokens, a.usage.CompletionTokens
-			l.by.sink.Write(record)
+			e.record.PromptTokens, e.record.CachedTokens, e.record.CompletionTokens = a.usage.PromptTokens, a.usage.CachedTokens, a.usage.CompletionTokens
+			e.write(outcome)
 		})
 	}
 	return a, nil
+}
+
+// adapters are those of a record: with the scale that the model has configured
+// where the request gives none. Those that the model will refuse are as they were
+// asked for, their names cut.
+func (l *auditedLease) adapters(uses []inference.AdapterUse) []audit.Adapter {
+	if len(uses) == 0 {
+		return nil
+	}
+	have := l.Info().Adapters
+	all := make([]audit.Adapter, len(uses))
+	for i, u := range uses {
+		all[i] = audit.Adapter{Name: cutName(u.Name), Scale: u.Scale}
+		if k := slices.IndexFunc(have, func(a inference.AdapterInfo) bool { return a.Name == u.Name }); k >= 0 && u.Scale == nil {
+			all[i].Scale = &have[k].Scale
+		}
+	}
+	return all
+}
+
+// entry is the record of a request that a model is asked for, until it is written.
+type entry struct {
+	sink   audit.Sink
+	began  time.Time
+	record audit.Record
+}
+
+func (l *auditedLease) entry(ctx context.Context, action, id string, c inference.Caller) *entry {
+	return &entry{sink: l.by.sink, began: time.Now(), record: audit.Record{
+		RequestID: id, Principal: c.Principal, Tenant: c.Tenant, Via: audit.ViaFrom(ctx), Action: action, Model: l.Info().ID,
+	}}
+}
+
+func (e *entry) write(outcome string) {
+	e.record.Outcome, e.record.Duration = outcome, time.Since(e.began)
+	e.sink.Write(e.record)
+}
+
+// outcomeOf names how a request ended, as records do.
+func outcomeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return inference.Classify(err).Code
 }
 
 // auditedStream notices how a stream ends. Next belongs to one goroutine; Close
@@ -169,7 +200,7 @@ func (s *auditedStream) Next(ctx context.Context) (inference.Event, error) {
 		s.finish("ok")
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()): // the stream goes on
 	default:
-		s.finish(inference.Classify(err).Code)
+		s.finish(outcomeOf(err))
 	}
 	return ev, err
 }

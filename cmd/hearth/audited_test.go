@@ -63,6 +63,41 @@ func TestEveryEndIsRecordedOnce(t *testing.T) {
 	}
 }
 
+// TestRecordsNameAdapters: with the scale that is applied, whoever gave it, and also
+// where the model refuses them.
+func TestRecordsNameAdapters(t *testing.T) {
+	scale := func(v float32) *float32 { return &v }
+	long := strings.Repeat("n", 127) + "ü…" // cut in the middle of a character
+	asked := []inference.AdapterUse{{Name: "poet"}, {Name: "terse", Scale: scale(-2)}, {Name: long}}
+	want := []audit.Adapter{{Name: "poet", Scale: scale(0.25)}, {Name: "terse", Scale: scale(-2)}, {Name: long[:127]}}
+	for _, c := range []struct {
+		name    string
+		err     error
+		outcome string
+	}{
+		{"answered", nil, "ok"},
+		{"refused", inference.Invalid("lora[2].name", "there is none"), "invalid_value"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kept := &sink{}
+			model := &fakeModel{err: c.err, adapters: []inference.AdapterInfo{{Name: "terse", Scale: 1}, {Name: "poet", Scale: 0.25}}}
+			m := &auditedLease{Lease: model, by: &audited{sink: kept}}
+			s, err := m.Complete(t.Context(), &inference.CompletionRequest{Options: inference.Options{Adapters: asked}})
+			if err == nil {
+				if _, err := s.Next(t.Context()); !errors.Is(err, io.EOF) {
+					t.Error(err)
+				}
+			}
+			if len(kept.all) != 1 || kept.all[0].Outcome != c.outcome {
+				t.Fatalf("recorded %+v", kept.all)
+			}
+			if d := cmp.Diff(want, kept.all[0].Adapters); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 // TestPollingIsNoEnd: a caller whose own context ends may come back.
 func TestPollingIsNoEnd(t *testing.T) {
 	kept := &sink{}

@@ -21,6 +21,7 @@ type fakeModel struct {
 	vectors    *inference.Embeddings // nil: it makes none
 	rerank     *inference.RerankRequest
 	ranking    *inference.Ranking // nil: it makes none
+	adapters   []inference.AdapterInfo
 	events     []inference.Event
 	err        error // instead of an answer
 	end        error // after the events; nil: io.EOF
@@ -33,7 +34,7 @@ func (m *fakeModel) Info() inference.ModelInfo {
 		ID: "fake", Sequences: 4, Context: 100, TrainContext: 200, Vocabulary: 1000, Params: 135e6, Quantization: "Q4_1",
 		ChatTemplate: true, Defaults: inference.DefaultSampling(), LoadedAt: time.Unix(1e9, 0),
 		Embedding: inference.EmbeddingInfo{Width: 3, MaxTokens: 9, Pooling: inference.PoolingCLS},
-		Rerank:    inference.RerankInfo{MaxTokens: 11},
+		Rerank:    inference.RerankInfo{MaxTokens: 11}, Adapters: m.adapters,
 	}
 }
 

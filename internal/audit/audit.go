@@ -27,8 +27,18 @@ type Record struct {
 	Model     string // its id; of a request that reached no model, the one that was asked for
 	// Tokens of the prompt, of these the ones that were shared, and of the answer.
 	PromptTokens, CachedTokens, CompletionTokens int
-	Outcome                                      string        // "ok", or the code of the error
-	Duration                                     time.Duration // from the model's being asked; 0 if none was
+	// Adapters are the LoRA adapters of the answer, or that were asked for in vain;
+	// none where the request reached no model.
+	Adapters []Adapter
+	Outcome  string        // "ok", or the code of the error
+	Duration time.Duration // from the model's being asked; 0 if none was
+}
+
+// Adapter is a LoRA adapter of a request. Scale is nil where the request gave none
+// and there is no such adapter.
+type Adapter struct {
+	Name  string
+	Scale *float32
 }
 
 // Sink keeps records.
@@ -58,12 +68,22 @@ func Open(c Config, log zerolog.Logger) (*LogSink, error) {
 // Write records r. Events carry no level, so that no log level hides them. A
 // record that the file does not take is reported on standard error.
 func (s *LogSink) Write(r Record) {
-	s.log.Log().
+	e := s.log.Log().
 		Str("request_id", r.RequestID).Str("principal", r.Principal).Str("tenant", r.Tenant).
 		Str("via", r.Via).Str("action", r.Action).Str("model", r.Model).
-		Int("prompt_tokens", r.PromptTokens).Int("cached_tokens", r.CachedTokens).Int("completion_tokens", r.CompletionTokens).
-		Str("outcome", r.Outcome).Dur("duration_ms", r.Duration).
-		Msg("request")
+		Int("prompt_tokens", r.PromptTokens).Int("cached_tokens", r.CachedTokens).Int("completion_tokens", r.CompletionTokens)
+	if len(r.Adapters) > 0 {
+		all := e.CreateArray()
+		for _, a := range r.Adapters {
+			one := e.CreateDict().Str("name", a.Name)
+			if a.Scale != nil {
+				one = one.Float32("scale", *a.Scale)
+			}
+			all = all.Dict(one)
+		}
+		e = e.Array("lora", all)
+	}
+	e.Str("outcome", r.Outcome).Dur("duration_ms", r.Duration).Msg("request")
 }
 
 // Close closes the file, if there is one.

@@ -51,6 +51,28 @@ func TestFileSink(t *testing.T) {
 	}
 }
 
+func TestRecordsWriteAdapters(t *testing.T) {
+	scale := float32(0.1)
+	for _, c := range []struct {
+		adapters []Adapter
+		want     string // of the line; empty: nothing of the kind
+	}{
+		{nil, ""},
+		{[]Adapter{{Name: "poet", Scale: &scale}}, `"lora":[{"name":"poet","scale":0.1}]`},
+		{[]Adapter{{Name: "a\"b"}, {Name: "terse", Scale: &scale}}, `"lora":[{"name":"a\"b"},{"name":"terse","scale":0.1}]`},
+	} {
+		var out bytes.Buffer
+		s, err := Open(Config{}, zerolog.New(&out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Write(Record{RequestID: "r1", Adapters: c.adapters, Outcome: "ok"})
+		if line := out.String(); !strings.Contains(line, c.want) || strings.Contains(line, "lora") != (c.want != "") || !json.Valid(out.Bytes()) {
+			t.Errorf("%+v: wrote %s, want %s", c.adapters, line, c.want)
+		}
+	}
+}
+
 func TestLogSinkIgnoresTheLevel(t *testing.T) {
 	var out bytes.Buffer
 	s, err := Open(Config{}, zerolog.New(&out).Level(zerolog.ErrorLevel))
