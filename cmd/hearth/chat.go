@@ -31,6 +31,7 @@ message), one answer is printed and nothing else.
 		Example: `  hearth chat
   hearth chat "What is the capital of Peru?"
   git diff | hearth chat --system "Summarize this change in one sentence."
+  hearth chat --grammar-file yes-or-no.gbnf "Is Lima the capital of Peru?"
   hearth chat --model model.gguf --temperature 0`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 	}
@@ -39,6 +40,7 @@ message), one answer is printed and nothing else.
 	askWithLora(cmd, from)
 	cmd.Flags().StringVar(&system, "system", "", "system message")
 	cmd.Flags().BoolVar(&noReasoning, "no-reasoning", false, "ask the model not to think before it answers")
+	grammarFile := addGrammarFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		interactive := len(args) == 0 && isTerminal(cmd.InOrStdin()) && isTerminal(cmd.OutOrStdout())
 		var message string
@@ -51,11 +53,16 @@ message), one answer is printed and nothing else.
 				return usageError(errors.New("the message is empty"))
 			}
 		}
+		grammar, err := readGrammar(*grammarFile)
+		if err != nil {
+			return err
+		}
 		return from.ask(cmd, func(ctx context.Context, src *source, m inference.Model) error {
 			o, err := from.options(cmd, sampling, m)
 			if err != nil {
 				return err
 			}
+			o.Grammar = grammar
 			c := &conversation{model: m, options: o, noReasoning: noReasoning, out: cmd.OutOrStdout(), status: cmd.ErrOrStderr()}
 			c.setSystem(system)
 			if !interactive {

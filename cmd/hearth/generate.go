@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,6 +29,7 @@ message use hearth chat.
 ` + sourceHelp,
 		Example: `  hearth generate "Once upon a time" --max-tokens 50
   hearth generate --json-schema person.json --temperature 0 "A person as JSON:"
+  hearth generate --grammar-file date.gbnf "The bridge was opened on "
   hearth generate --n 3 --seed 7 "The best name for a cat is" < /dev/null`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 	}
@@ -41,6 +40,7 @@ message use hearth chat.
 	cmd.Flags().IntVar(&n, "n", 1, fmt.Sprintf("number of answers, up to %d; with several each is printed whole, after a line ==> 1 <==", inference.MaxChoices))
 	cmd.Flags().BoolVar(&echo, "echo", false, "print the prompt in front of the answer")
 	_ = cmd.MarkFlagFilename("json-schema", "json") // the flag exists
+	grammarFile := addGrammarFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		prompt, err := promptFrom(cmd.InOrStdin(), args)
 		if err != nil {
@@ -50,12 +50,19 @@ message use hearth chat.
 		if err != nil {
 			return err
 		}
+		grammar, err := readGrammar(*grammarFile)
+		if err != nil {
+			return err
+		}
+		if grammar != "" && schema != "" {
+			return errTwoConstraints
+		}
 		return from.ask(cmd, func(ctx context.Context, _ *source, m inference.Model) error {
 			o, err := from.options(cmd, sampling, m)
 			if err != nil {
 				return err
 			}
-			o.N, o.Format = n, format
+			o.N, o.Format, o.Grammar = n, format, grammar
 			s, err := m.Complete(ctx, &inference.CompletionRequest{Options: o, Prompt: prompt, Echo: echo})
 			if err != nil {
 				return err
@@ -99,20 +106,6 @@ func readInput(in io.Reader) (string, error) {
 		return "", usageError(fmt.Errorf("standard input has more than %d MiB", maxInput>>20))
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-func readSchema(path string) (inference.Format, error) {
-	if path == "" {
-		return inference.Format{Kind: inference.FormatText}, nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return inference.Format{}, usageError(fmt.Errorf("--json-schema: %w", err))
-	}
-	if err := json.Unmarshal(b, new(json.RawMessage)); err != nil {
-		return inference.Format{}, usageError(fmt.Errorf("--json-schema: %s is not valid JSON: %w", path, err))
-	}
-	return inference.Format{Kind: inference.FormatJSONSchema, Schema: b}, nil
 }
 
 // printer writes the text of an answer as it comes, and the progress of a long

@@ -73,7 +73,7 @@ var sameOptions = cmp.Options{
 }
 
 func TestChatThroughAServer(t *testing.T) {
-	seed := uint32(7)
+	seed, budget, bare := uint32(7), 30, false
 	m := &fakeModel{events: []inference.Event{
 		{Kind: inference.EventProgress, Progress: inference.Progress{Prefilled: 4, Prompt: 9}},
 		{Kind: inference.EventDelta, Reasoning: "hm"},
@@ -99,6 +99,8 @@ func TestChatThroughAServer(t *testing.T) {
 		ToolChoice:        inference.ToolChoice{Mode: inference.ToolAuto},
 		ParallelToolCalls: true,
 		TemplateArgs:      map[string]json.RawMessage{"x": raw(`1`)},
+		ReasoningBudget:   &budget,
+		BareCalls:         &bare,
 	}
 	l := lease(t, serveFake(t, m))
 	s, err := l.Chat(t.Context(), want)
@@ -133,6 +135,7 @@ func TestCompletionThroughAServer(t *testing.T) {
 	for _, want := range []*inference.CompletionRequest{
 		{Options: inference.Options{Caller: inference.DefaultCaller, N: 2, Sampling: inference.DefaultSampling(), Format: inference.Format{Kind: inference.FormatText}}, Prompt: "Once", Echo: true},
 		{Options: inference.Options{Caller: inference.DefaultCaller, N: 2, Sampling: inference.DefaultSampling(), Format: inference.Format{Kind: inference.FormatJSONObject}}, Tokens: []int32{5, 6}},
+		{Options: inference.Options{Caller: inference.DefaultCaller, N: 2, Sampling: inference.DefaultSampling(), Format: inference.Format{Kind: inference.FormatText}, Grammar: "root ::= \"a\"\n"}, Prompt: "Once"},
 	} {
 		s, err := l.Complete(t.Context(), want)
 		if err != nil {

@@ -51,6 +51,9 @@ func (m *remoteModel) options(o *inference.Options) map[string]any {
 	if len(o.Stop) > 0 {
 		b["stop"] = o.Stop
 	}
+	if o.Grammar != "" {
+		b["grammar"] = o.Grammar
+	}
 	switch o.Format.Kind {
 	case inference.FormatJSONObject:
 		b["response_format"] = map[string]any{"type": "json_object"}
@@ -97,6 +100,12 @@ func (m *remoteModel) chatBody(r *inference.ChatRequest) map[string]any {
 	}
 	if len(args) > 0 {
 		b["chat_template_kwargs"] = args
+	}
+	if r.ReasoningBudget != nil {
+		b["thinking_budget_tokens"] = *r.ReasoningBudget
+	}
+	if r.BareCalls != nil {
+		b["bare_tool_calls"] = *r.BareCalls
 	}
 	if r.Logprobs {
 		b["logprobs"], b["top_logprobs"] = true, r.TopLogprobs
