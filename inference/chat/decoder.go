@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hearth/inference"
 )
@@ -84,7 +85,8 @@ type templateDecoder struct {
 	names map[string]bool // the tools that may be called; nil: none
 	newID func() string
 	now   func() time.Time
-	one   bool // only the first call is passed on: parallel calls were not asked for
+	one   bool     // only the first call is passed on: parallel calls were not asked for
+	ends  []string // the marks that end a thought
 
 	raw       strings.Builder
 	content   string // sent
@@ -197,22 +199,69 @@ func beyond(sent *string, text string, final bool) string {
 	return rest
 }
 
-// salvage is for a text that as a whole is none that the template's model
-// writes. What a partial parse makes of it is passed on, and, as content, the
-// text after that.
+// salvage is for a text that as a whole is none that the template's model writes.
+// What a partial parse makes of it, or of the longest beginning that has one, is
+// passed on, and, as content, the text after that.
 func (d *templateDecoder) salvage() []piece {
-	var out []piece
-	if msg, err := d.parse(d.raw.String(), true); err == nil {
-		out = d.diff(msg, false)
-	}
 	raw, at := d.raw.String(), 0
-	for _, s := range append([]string{d.reasoning, d.content}, d.calls...) {
-		if i := strings.Index(raw[at:], s); i >= 0 {
-			at += i + len(s)
+	out := d.diff(d.beginning(raw), false)
+	for i, s := range append([]string{d.reasoning, d.content}, d.calls...) {
+		if j := strings.Index(raw[at:], s); j >= 0 {
+			at += j + len(s)
+		}
+		if i == 0 && s != "" {
+			at += d.afterThought(raw[at:])
 		}
 	}
 	content(&out, raw[at:])
 	return out
+}
+
+// beginningSteps is at how many places beginning looks for one at first.
+const beginningSteps = 16
+
+// beginning returns what the longest beginning of raw that can be parsed says. A
+// partial parse of one that cannot says nothing, or is an error. It parses about 30
+// times, in text that a model wrote in many more steps.
+func (d *templateDecoder) beginning(raw string) message {
+	parse := func(n int) (msg message, ok bool) {
+		for n < len(raw) && !utf8.RuneStart(raw[n]) {
+			n--
+		}
+		msg, err := d.parse(raw[:n], true)
+		return msg, err == nil && (msg.Content != "" || msg.Reasoning != "" || len(msg.ToolCalls) > 0)
+	}
+	good, bad := 0, len(raw)+1
+	var said message
+	for i := beginningSteps; i > 0 && good == 0; i-- {
+		n := len(raw) * i / beginningSteps
+		if msg, ok := parse(n); ok {
+			good, said = n, msg
+		} else {
+			bad = n
+		}
+	}
+	for bad-good > 1 {
+		n := (good + bad) / 2
+		if msg, ok := parse(n); ok {
+			good, said = n, msg
+		} else {
+			bad = n
+		}
+	}
+	return said
+}
+
+// afterThought returns the length of the mark that text begins with, if that ends a
+// thought.
+func (d *templateDecoder) afterThought(text string) int {
+	rest := strings.TrimLeft(text, " \n")
+	for _, end := range d.ends {
+		if end = strings.TrimSpace(end); strings.HasPrefix(rest, end) {
+			return len(text) - len(rest) + len(end)
+		}
+	}
+	return 0
 }
 
 // parserFunc adapts a Parser, whose lifetime the stream guards.

@@ -13,15 +13,21 @@ import (
 type losses struct {
 	system    bool // a system message that comes first
 	late      bool // one of two system messages, if the second comes after others
-	calls     bool // a call after the first of a message
+	calls     bool // a call after the first of a message; some templates refuse it
+	split     bool // but not if it has a message of its own
 	reasoned  bool // the content of an answer that has reasoning
 	orphans   bool // the result of no call
 	rendering func(messages ...applyMessage) (prompt string, ok bool)
 }
 
 func (l *losses) lost(words []string, messages ...applyMessage) bool {
+	_, ok := l.rendering(messages...)
+	return ok && !l.shown(words, messages...)
+}
+
+func (l *losses) shown(words []string, messages ...applyMessage) bool {
 	prompt, ok := l.rendering(messages...)
-	return ok && slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(prompt, w) })
+	return ok && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(prompt, w) })
 }
 
 // probeLosses renders a few conversations and looks for what they said.
@@ -46,15 +52,16 @@ func (m *Model) probeLosses() losses {
 		return l
 	}
 	l.orphans = l.lost([]string{two}, user, result)
-	calls := applyMessages([]inference.Message{{Role: inference.RoleAssistant, ToolCalls: []inference.ToolCall{
-		{ID: "abcdefgh1", Name: one, Arguments: `{"a":"b"}`}, {ID: "abcdefgh2", Name: two, Arguments: `{"a":"b"}`},
-	}}})
-	first := result
-	first.Content = "Yes"
-	second := first
-	second.ToolCallID, second.Name = "abcdefgh2", ""
-	first.Name = ""
-	l.calls = l.lost([]string{one, two}, user, calls[0], first, second)
+	past := []inference.Message{
+		{Role: inference.RoleUser, Content: "Hello"},
+		{Role: inference.RoleAssistant, ToolCalls: []inference.ToolCall{
+			{ID: "abcdefgh1", Name: one, Arguments: `{"a":"b"}`}, {ID: "abcdefgh2", Name: two, Arguments: `{"a":"b"}`},
+		}},
+		{Role: inference.RoleTool, Content: "Yes", ToolCallID: "abcdefgh1"},
+		{Role: inference.RoleTool, Content: "Yes", ToolCallID: "abcdefgh2"},
+	}
+	l.calls = !l.shown([]string{one, two}, applyMessages(past)...)
+	l.split = l.calls && l.shown([]string{one, two}, applyMessages(splitCalls(past))...)
 	return l
 }
 
@@ -74,8 +81,8 @@ func (m *Model) checkLosses(messages []inference.Message) error {
 			return refuse(i, "is a system message behind others, which the chat template of %s leaves out: put its text into the first message, or send it as the user")
 		case msg.Role == inference.RoleSystem && msg.Content != "" && !begun && m.losses.system:
 			return refuse(i, "is a system message, which the chat template of %s leaves out: send its text as the user")
-		case len(msg.ToolCalls) > 1 && m.losses.calls:
-			return refuse(i, "holds several calls, of which the chat template of %s shows one: send a message for each, with its result behind it")
+		case len(msg.ToolCalls) > 1 && m.losses.calls && !m.losses.split:
+			return refuse(i, "holds several calls, of which the chat template of %s shows one: describe what was called, and what came of it, in words")
 		case msg.Role == inference.RoleTool && !called && m.losses.orphans:
 			return refuse(i, "is the result of no call, which the chat template of %s leaves out: put the assistant's message with the call before it")
 		}
@@ -101,4 +108,40 @@ func joinSystem(messages []inference.Message) []inference.Message {
 	joined := messages[0]
 	joined.Content = strings.Join(texts, "\n\n")
 	return append([]inference.Message{joined}, messages[n:]...)
+}
+
+// splitCalls gives each call after the first of a message a message of its own, for
+// templates that show one in each. The results follow the calls that they answer;
+// one that answers none of them stays behind the last.
+func splitCalls(messages []inference.Message) []inference.Message {
+	out := make([]inference.Message, 0, len(messages))
+	for i := 0; i < len(messages); i++ {
+		msg := messages[i]
+		if len(msg.ToolCalls) < 2 {
+			out = append(out, msg)
+			continue
+		}
+		end := i + 1
+		for end < len(messages) && messages[end].Role == inference.RoleTool {
+			end++
+		}
+		results := slices.Clone(messages[i+1 : end])
+		for j, call := range msg.ToolCalls {
+			one := inference.Message{Role: msg.Role, ToolCalls: msg.ToolCalls[j : j+1]}
+			if j == 0 {
+				one.Content, one.Reasoning, one.Name = msg.Content, msg.Reasoning, msg.Name
+			}
+			out = append(out, one)
+			results = slices.DeleteFunc(results, func(r inference.Message) bool {
+				answers := call.ID != "" && r.ToolCallID == call.ID
+				if answers {
+					out = append(out, r)
+				}
+				return answers
+			})
+		}
+		out = append(out, results...)
+		i = end - 1
+	}
+	return out
 }

@@ -90,6 +90,9 @@ func (m *Model) history(messages []inference.Message) []applyMessage {
 	if !m.nativeTools {
 		messages = textHistory(messages)
 	}
+	if m.losses.split {
+		messages = splitCalls(messages)
+	}
 	out := applyMessages(messages)
 	for i := range out {
 		if m.losses.reasoned {
@@ -138,15 +141,19 @@ func (m *Model) prepareFree(r *inference.ChatRequest, in *applyInput) (*prepared
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = m.templateDecoder(parse, nil, false)
+			s.choices[i].dec = m.templateDecoder(parse, p.thinking)
 		}
 		return nil
 	}
 	return p, nil
 }
 
-func (m *Model) templateDecoder(parse func(string, bool) (message, error), names map[string]bool, one bool) *templateDecoder {
-	return &templateDecoder{parse: parse, names: names, one: one, newID: m.newID, now: time.Now}
+func (m *Model) templateDecoder(parse func(string, bool) (message, error), th *inference.Thinking) *templateDecoder {
+	d := &templateDecoder{parse: parse, newID: m.newID, now: time.Now}
+	if th != nil {
+		d.ends = th.Ends
+	}
+	return d
 }
 
 // maxGrammarBytes is what a grammar may have before the schemas of tools are left
@@ -192,7 +199,9 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = m.templateDecoder(parse, names, !r.ParallelToolCalls)
+			d := m.templateDecoder(parse, p.thinking)
+			d.names, d.one = names, !r.ParallelToolCalls
+			s.choices[i].dec = d
 		}
 		return nil
 	}
