@@ -23,6 +23,9 @@ type ModelInfo struct {
 	PrefixSharing bool // prefixes may be shared between requests
 	// WhyNotShared says in a sentence why they are not; empty where they are.
 	WhyNotShared string
+	// WhyNotStored says in a sentence why prefixes that leave the cache are not kept
+	// outside of it; empty where they are.
+	WhyNotStored string
 	GPULayers    int
 	Devices      []string
 	LoadedAt     time.Time

@@ -27,6 +27,12 @@ type Traits struct {
 	TrimTail bool
 	// Adapters is how many LoRA adapters a Decode may compute with.
 	Adapters int
+	// Keep says that runs of cells can be saved, and loaded again with the tokens
+	// that computed ones give.
+	Keep bool
+	// Window is how many tokens the layers with a sliding window see; 0: there are
+	// none, or they see all.
+	Window int
 }
 
 // Batch is the input of one Decode: four slices of equal length, one element a

@@ -137,6 +137,9 @@ func logModel(log zerolog.Logger, s inference.ModelStatus) {
 	if s.Info.WhyNotShared != "" {
 		event = event.Str("not_shared_because", s.Info.WhyNotShared)
 	}
+	if s.Info.WhyNotStored != "" {
+		event = event.Str("not_stored_because", s.Info.WhyNotStored)
+	}
 	event.Msg("the model is ready")
 }
 

@@ -15,6 +15,7 @@ import (
 	"hearth/inference/chat"
 	"hearth/inference/engine"
 	"hearth/inference/llama"
+	"hearth/inference/prefixstore"
 	"hearth/inference/residency"
 	"hearth/internal/telemetry"
 	"hearth/models"
@@ -141,7 +142,11 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		metrics := l.metrics.Model(m.id())
 		observer, tookBareCall = metrics, metrics.BareCall
 	}
-	if s.engine, err = engine.New(s.context, l.cfg.Engine.Config, observer); err != nil {
+	scheduling := l.cfg.Engine.Config
+	if scheduling.Store, err = l.store(m, s); err != nil {
+		return nil, err
+	}
+	if s.engine, err = engine.New(s.context, scheduling, observer); err != nil {
 		return nil, err
 	}
 	info := s.model.Info()
@@ -152,6 +157,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 	if l.cfg.Engine.Prefix.Off {
 		info.WhyNotShared = "it is switched off: engine.prefix_cache.off"
 	}
+	info.WhyNotStored = s.whyNotStored(l.cfg.Engine.Prefix)
 	info.PrefixSharing = info.WhyNotShared == ""
 	info.ChatTemplate = info.ChatTemplate || template != ""
 	if m.embeds(h) {
@@ -200,6 +206,7 @@ type served struct {
 	log       zerolog.Logger
 	engine    *engine.Engine
 	context   *llama.Context
+	store     *prefixstore.Store // nil: prefixes that leave the cache are dropped
 	templates *llama.Templates
 	model     *llama.Model
 	adapters  []*llama.Adapter
@@ -234,6 +241,9 @@ func (s *served) Close() error {
 	}
 	if s.engine != nil {
 		s.stopEngine()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
 	}
 	if s.templates != nil {
 		errs = append(errs, s.templates.Close())

@@ -1,11 +1,14 @@
 package engine
 
+import "hearth/inference/prefixstore"
+
 // hit is what the index of prefixes has for a prompt.
 type hit struct {
 	source *sequence // holds the first have tokens now
 	have   int
 	leader *sequence // will hold the first want tokens: worth waiting for
 	want   int
+	blocks []*prefixstore.Block // of the store, from position have on
 }
 
 // lookup finds the best prefix for c, among the sequences of its scope. Only
@@ -16,10 +19,7 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 	if !l.share || c.req.probe {
 		return h
 	}
-	least := l.cfg.Prefix.MinShare
-	if c.index > 0 || len(c.tokens) > len(c.req.Prompt) {
-		least = 1 // choices of one request, and what was preempted
-	}
+	least := l.leastShare(c)
 	h.have = have
 	takeover := false
 	l.index.match(c.req.scope, c.tokens[:len(c.tokens)-1], func(id int32, n int) {
@@ -41,6 +41,14 @@ func (l *loop) lookup(c *choice, ticket uint64, have int) hit {
 		h.leader, h.want = nil, 0
 	}
 	return h
+}
+
+// leastShare is the fewest tokens that c begins with rather than computes.
+func (l *loop) leastShare(c *choice) int {
+	if c.index > 0 || len(c.tokens) > len(c.req.Prompt) {
+		return 1 // choices of one request, and what was preempted
+	}
+	return l.cfg.Prefix.MinShare
 }
 
 // replaceable reports whether a choice that begins with the first n cells of s
@@ -82,7 +90,7 @@ func (l *loop) fits(c *choice) bool {
 	if !l.t.Unified {
 		return true // every sequence has its own
 	}
-	h := l.lookup(c, l.ticket+1, 0)
+	h := l.prefix(c, l.ticket+1)
 	if h.leader != nil {
 		return l.roomFor(end - h.want)
 	}
@@ -103,9 +111,14 @@ func (l *loop) place(c *choice) {
 	if l.running == 0 && c.req.repeatable() {
 		// Sums depend in their last bits on where cells lie, and a draw on those:
 		// the same seed gives the same tokens only from the same cache.
-		l.dropIdle()
+		for _, s := range l.seqs {
+			if s != nil && s.owner == nil {
+				l.evict(s)
+			}
+		}
 	}
-	h := l.lookup(c, l.ticket, 0)
+	h := l.prefix(c, l.ticket)
+	l.claim(c, h)
 	if h.leader != nil {
 		h.source, h.have = nil, 0 // copied once, when the leader has it all
 	}
@@ -138,6 +151,7 @@ func (l *loop) place(c *choice) {
 	case h.source != nil && !inPlace:
 		l.copyPrefix(h.source, s, h.have)
 	}
+	l.load(s, h)
 	if l.share && !c.req.probe {
 		l.file(s, c.tokens)
 	}
@@ -153,7 +167,7 @@ func (l *loop) noteStart(c *choice) {
 		r.admitted = l.now()
 		l.admitted(r)
 	}
-	if c.index == 0 && c.seq.source == nil {
+	if c.index == 0 && !c.seq.waits() {
 		l.noteCached(c)
 	}
 }
@@ -189,7 +203,7 @@ func (l *loop) takeID(source *sequence, have int) (id int32, inPlace bool) {
 	if victim == source {
 		return victim.id, true
 	}
-	l.drop(victim)
+	l.evict(victim)
 	return victim.id, false
 }
 
@@ -207,7 +221,7 @@ func (l *loop) holder(keep *sequence) int32 {
 		return -1
 	}
 	id := worst.id
-	l.drop(worst)
+	l.evict(worst)
 	return id
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/inference/prefixstore"
 )
 
 // maxSequences is the most sequence ids that a backend can have.
@@ -48,6 +49,9 @@ type Config struct {
 	Lookup LookupConfig `yaml:"prompt_lookup"`
 	// Prefix says what is shared and what is kept of finished requests.
 	Prefix PrefixConfig `yaml:"prefix_cache"`
+	// Store takes prefixes that leave the cache, in blocks of BlockTokens; nil: they
+	// are lost. It is not closed by the engine.
+	Store *prefixstore.Store `yaml:"-"`
 }
 
 // LookupConfig bounds prompt lookup: where the last tokens of a text came before
@@ -98,6 +102,8 @@ type PrefixConfig struct {
 	// part of a kept prefix that nobody used is dropped; what other requests
 	// began with stays four times as long (1..1073741824, default 1024).
 	IdleTokens int `yaml:"idle_tokens"`
+	// Config bounds what is kept outside of the cache.
+	prefixstore.Config `yaml:",inline"`
 }
 
 // DefaultConfig returns the configuration with every default filled in that
@@ -108,7 +114,7 @@ func DefaultConfig() Config {
 		TargetITL: 150 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
 		Lookup:  LookupConfig{Rows: 2, Tokens: 8},
-		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024},
+		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024, Config: prefixstore.DefaultConfig()},
 	}
 }
 

@@ -42,17 +42,19 @@
 //     a promise needs its cells.
 //   - Only a request without MaxTokens can be preempted, because only its
 //     promise grows while it runs (or, where the backend has less room than the
-//     ledger says, the youngest of all rather than failing it). It resumes by
-//     recomputing; its client sees a pause.
+//     ledger says, the youngest of all rather than failing it). It resumes with
+//     what the store of prefixes has of it and recomputes the rest; its client sees
+//     a pause.
 //   - A shared cell has the same token at the same position for all who hold it,
 //     and is never moved. The last token of a prompt is always computed.
 //   - A prefix is found only by requests of the tenant that computed it, and that
-//     compute with the same adapters.
+//     compute with the same adapters: in the cache, and in the store of prefixes
+//     that had to leave it (keep.go).
 //   - All tokens of a batch are computed with the same adapters. The sets of
 //     adapters that requests ask for take turns, so that each goes on after a
 //     bounded number of steps (adapter.go).
-//   - A request with a seed that runs alone finds the cache empty, so that it
-//     gives the same tokens whatever ran before it.
+//   - A request with a seed that runs alone finds the cache empty and loads nothing
+//     from the store, so that it gives the same tokens whatever ran before it.
 //   - A request waits only for prefixes of requests admitted before it, so
 //     waiting has no cycle.
 //   - Every stream ends, with usage and io.EOF or with one error, and every

@@ -62,11 +62,12 @@ func (l *loop) youngest(may func(*choice) bool) *choice {
 	return found
 }
 
-// preempt frees the cells of c, which goes back to the queue with its tokens
-// and resumes by computing them again. Its sampler keeps its state, so the
+// preempt frees the cells of c, which goes back to the queue with its tokens. It
+// resumes with what the store has of them and computes the rest again. Its sampler keeps its state, so the
 // answer goes on as if nothing had happened.
 func (l *loop) preempt(c *choice) {
 	l.preempted++
+	l.keep(c.seq, c.tokens)
 	l.release(c.seq, false)
 	l.queue.pushResumed(c)
 }

@@ -127,15 +127,16 @@ func (h *harness) check() {
 				h.t.Fatalf("turn %d: idle prefix %d is filed under other tokens than it holds", h.turns, id)
 			}
 		}
-		for _, o := range origins[id] {
+		for _, made := range origins[id] {
+			o := h.b.Origin(made) // of a loaded cell, that of the one that was saved
 			if owner, ok := h.scopes[o]; ok && owner != s.scope {
 				h.t.Fatalf("turn %d: sequence %d of %v holds a cell of %v", h.turns, id, s.scope, owner)
 			}
 			h.scopes[o] = s.scope
-			all[o] = true
+			all[made] = true
 			copies++
 			if s.owner != nil {
-				live[o] = true
+				live[made] = true
 				liveCopies++
 			}
 		}

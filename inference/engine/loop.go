@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/inference/prefixstore"
 )
 
 // sequence is one sequence id of the backend that holds cells: for the choice
@@ -17,11 +18,12 @@ type sequence struct {
 	filed bool  // in the index of prefixes
 
 	// Of a running sequence.
-	ticket   uint64    // of admission: one waits only for a smaller one
-	end      int       // cells promised, held ones included
-	source   *sequence // the leader whose prefix this one waits for, or nil
-	promised int       // cells that will come from source
-	passed   int       // steps of other adapters since the last of its own
+	ticket   uint64               // of admission: one waits only for a smaller one
+	end      int                  // cells promised, held ones included
+	source   *sequence            // the leader whose prefix this one waits for, or nil
+	promised int                  // cells that will come from source
+	blocks   []*prefixstore.Block // that are still to be loaded, in their order
+	passed   int                  // steps of other adapters since the last of its own
 
 	// Of an idle prefix.
 	used     uint64 // loop.decoded when it was last used
@@ -63,6 +65,12 @@ type loop struct {
 	dirty   bool   // something changed that may let a waiting choice in
 	pace    pace
 	turns   adapterTurns
+
+	// Of the store of prefixes: see keep.go.
+	store   *prefixstore.Store   // nil: there is none
+	chain   []*prefixstore.Block // of a search; reused
+	loading int                  // sequences that get blocks
+	saved   int                  // bytes that this step stored
 
 	// Of the step in hand; the memory is reused.
 	batch    inference.Batch
@@ -117,6 +125,9 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 		now:      time.Now,
 	}
 	l.pace.min = min(l.pace.min, l.pace.max)
+	if t.Keep && l.share {
+		l.store = cfg.Store
+	}
 	return l
 }
 
@@ -147,14 +158,16 @@ func (l *loop) step() bool {
 		l.catchUp()
 		return true
 	}
+	l.saved = 0
 	l.admit()
+	loaded := l.loadBlocks()
 	l.follow()
 	l.grow()
 	l.expire()
 	if l.running > 0 && l.compute() {
 		return true
 	}
-	return l.dirty && l.queue.size > 0
+	return loaded || l.dirty && l.queue.size > 0
 }
 
 // enqueue takes in a submitted request.

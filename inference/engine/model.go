@@ -41,6 +41,20 @@ type Memory interface {
 	SeqPosMax(seq int32) int32
 }
 
+// Keeper saves cells and loads them again. It is asked only where Traits.Keep is
+// true, and not while a Step has gone ahead.
+type Keeper interface {
+	// RunBytes is how many bytes a run of n cells takes.
+	RunBytes(n int) int
+	// SaveRun writes the cells of seq at the positions [p0, p1) into buf, which has
+	// room for RunBytes, and returns how many bytes that are. It fails where the
+	// memory has given up some of them.
+	SaveRun(seq, p0, p1 int32, buf []byte) (int, error)
+	// LoadRun adds cells that SaveRun wrote to the end of seq, which is p0. Where it
+	// fails seq is as it was.
+	LoadRun(seq, p0, p1 int32, data []byte) error
+}
+
 // Samplers makes samplers. NewSampler may be called from any goroutine.
 type Samplers interface {
 	// NewSampler refuses an impossible grammar with an *inference.InvalidError.
@@ -61,6 +75,7 @@ type Vocabulary interface {
 type Backend interface {
 	Decoder
 	Memory
+	Keeper
 	Samplers
 	Vocabulary
 }

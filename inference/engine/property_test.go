@@ -11,6 +11,8 @@ import (
 
 	"hearth/inference"
 	"hearth/inference/engine/enginetest"
+	"hearth/inference/prefixstore"
+	"hearth/internal/config"
 )
 
 // drawOptions draws a backend small enough for everything to become scarce.
@@ -61,6 +63,29 @@ func drawConfig(t *rapid.T) Config {
 	}
 }
 
+// drawStore draws a store of tiny bounds, and makes o a backend that can use it.
+func drawStore(t *rapid.T, o *enginetest.Options, seen *counted) *prefixstore.Store {
+	o.Keep, o.Split, o.NoShare, o.NoTrim = true, false, false, false
+	fails := func(name string) func() error {
+		every := rapid.SampledFrom([]int{0, 0, 3}).Draw(t, name)
+		n := 0
+		return func() error {
+			if n++; every > 0 && n%every == 0 {
+				return errors.New(name)
+			}
+			return nil
+		}
+	}
+	o.OnSave, o.OnLoad = fails("failing save"), fails("failing load")
+	bytes := rapid.SampledFrom([]int{100 * 4096, 5 * 4096, 4096}).Draw(t, "bytes of the store")
+	block := min(rapid.IntRange(2, 20).Draw(t, "tokens of a block"), BlockTokens(inference.Traits{Window: o.Window}))
+	s, err := prefixstore.New(prefixstore.Options{Block: block, Observer: seen, Config: prefixstore.Config{RAM: config.Size(bytes)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // drawRequest draws prompts that have much in common, also between tenants.
 func drawRequest(t *rapid.T, window, adapters int) *Request {
 	var prompt strings.Builder
@@ -93,6 +118,8 @@ func drawRequest(t *rapid.T, window, adapters int) *Request {
 	}
 	if rapid.Bool().Draw(t, "warm") {
 		r.Sampling.Temperature = 1
+	} else if rapid.Bool().Draw(t, "no seed") {
+		r.Sampling.Seed = nil
 	}
 	return r
 }
@@ -107,9 +134,25 @@ type asked struct {
 
 // TestAnyOrder submits, cancels, closes and steps in any order, on any shape of
 // backend: nothing is lost, and every answer is the reference's.
-func TestAnyOrder(t *testing.T) {
+func TestAnyOrder(t *testing.T) { anyOrder(t, nil) }
+
+// TestAnyOrderWithAStore does so with a store behind the cache.
+func TestAnyOrderWithAStore(t *testing.T) {
+	seen := &counted{dropped: map[string]int{}}
+	anyOrder(t, seen)
+	if seen.restored == 0 || seen.dropped[prefixstore.Evicted] == 0 {
+		t.Errorf("%d tokens came from stores, which dropped %v", seen.restored, seen.dropped)
+	}
+}
+
+func anyOrder(t *testing.T, seen *counted) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h := newHarness(t, drawOptions(rt), drawConfig(rt))
+		o, c := drawOptions(rt), drawConfig(rt)
+		if seen != nil {
+			c.Store = drawStore(rt, &o, seen)
+			defer c.Store.Close()
+		}
+		h := newHarness(t, o, c)
 		h.t = rapidTB{t, rt}
 		var all []*asked
 		for range rapid.IntRange(1, 40).Draw(rt, "actions") {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/inference/prefixstore"
 )
 
 // Request asks for the continuation of a prompt. It must not be changed after
@@ -122,6 +123,10 @@ type choice struct {
 	limit   int     // most tokens, prompt and answer
 	text    assembler
 	last    time.Time // of the last token
+
+	stored    []*prefixstore.Block // what the store had for it when it was
+	storedAt  uint64               // of this version, and one
+	storedFor int                  // and tokens had this length
 
 	overtaken int // times that others were admitted while this did not fit
 	credit    int // prompt tokens of others that were computed while this waited

@@ -29,7 +29,7 @@ func (l *loop) planRows(limit int) {
 	l.turn = 0
 	for i := range n {
 		s := l.seqs[(start+i)%n]
-		if s == nil || s.owner == nil || s.source != nil {
+		if s == nil || s.owner == nil || s.waits() {
 			continue
 		}
 		c := s.owner

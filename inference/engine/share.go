@@ -110,6 +110,7 @@ func (l *loop) release(s *sequence, keep bool) {
 	c := s.owner
 	l.unfile(s)
 	l.leave(s)
+	l.endLoad(s)
 	s.source = nil
 	l.change(s, s.held, 0, 0)
 	c.seq, s.owner = nil, nil
@@ -142,6 +143,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	}
 	if l.t.Unified && s.held < l.cfg.Prefix.MinKeep && l.running > 0 {
 		// Of a short one only what others began with is worth its cells.
+		l.keep(s, c.tokens)
 		l.cut(s, s.sharedTo)
 		if s.held < l.cfg.Prefix.MinShare {
 			return false
@@ -189,11 +191,11 @@ func (s *sequence) inherit(p *sequence) {
 func (l *loop) bound(newest *sequence) {
 	for _, p := range l.seqs {
 		if p != nil && p.owner == nil && p != newest && p.held < l.cfg.Prefix.MinKeep && p.shared == 0 {
-			l.drop(p)
+			l.evict(p)
 		}
 	}
 	for l.idle > 1 && l.cells.used-l.cells.live > l.cfg.Prefix.Cells {
-		l.drop(l.coldest(l.seqs, newest))
+		l.evict(l.coldest(l.seqs, newest))
 	}
 }
 
@@ -234,7 +236,7 @@ func (l *loop) expire() {
 		switch age := l.decoded - s.used; {
 		case age <= patience:
 		case s.shared == 0 || age > 4*patience:
-			l.drop(s)
+			l.evict(s)
 		case s.sharedTo < s.held:
 			l.shorten(s, s.sharedTo)
 		}
@@ -244,6 +246,7 @@ func (l *loop) expire() {
 // shorten leaves only the first n cells of an idle prefix, and nothing if
 // another idle one holds them too.
 func (l *loop) shorten(s *sequence, n int) {
+	l.keep(s, l.index.keys[s.id])
 	key := l.index.keys[s.id][:n]
 	l.unfile(s)
 	l.cut(s, n)
@@ -266,7 +269,7 @@ func (l *loop) shorten(s *sequence, n int) {
 // makeRoom drops idle prefixes until every promise can be kept.
 func (l *loop) makeRoom() {
 	for l.t.Unified && l.idle > 0 && l.cells.used+l.future > l.t.Cells {
-		l.drop(l.coldest(l.seqs, nil))
+		l.evict(l.coldest(l.seqs, nil))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"hearth/inference"
 	"hearth/inference/engine"
 	"hearth/inference/llama"
+	"hearth/inference/prefixstore"
 	"hearth/internal/testkit"
 )
 
@@ -135,11 +136,19 @@ func alone(t *testing.T, m *llama.Model, all [][]int32, n int) []answer {
 
 // crowded computes them together, twice, with sharing, in a cache that is too
 // small for all, while neighbours are cancelled and others are preempted.
-func crowded(t *testing.T, m *llama.Model, o llama.ContextOptions, all [][]int32, want []answer, n int) (shared bool) {
+func crowded(t *testing.T, m *llama.Model, o llama.ContextOptions, all [][]int32, want []answer, n int) (shared bool, restored int) {
 	t.Helper()
-	c := engine.Config{Reserve: 4, MinChunk: 8, Prefix: engine.PrefixConfig{MinShare: 4, MinKeep: 8, Cells: 64}}
+	seen := &restores{}
+	store, err := prefixstore.New(prefixstore.Options{Block: 8, Observer: seen, Config: prefixstore.Config{RAM: 64 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := engine.Config{Reserve: 4, MinChunk: 8, Prefix: engine.PrefixConfig{MinShare: 4, MinKeep: 8, Cells: 64}, Store: store}
 	withEngine(t, m, o, c, func(e *engine.Engine, ctx *llama.Context) {
 		shared = ctx.WhyNotShared() == ""
+		if shared && o.Unified && ctx.WhyNotKept() != "" {
+			t.Errorf("prefixes are shared and not kept: %s", ctx.WhyNotKept())
+		}
 		cached := 0
 		for round := range 2 {
 			var streams []*engine.Stream
@@ -187,8 +196,21 @@ func crowded(t *testing.T, m *llama.Model, o llama.ContextOptions, all [][]int32
 			t.Errorf("%d tokens were shared, and the context says: %s", cached, ctx.WhyNotShared())
 		}
 	})
-	return shared
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+	if restored = seen.tokens; restored > 0 && (!shared || !o.Unified) {
+		t.Errorf("%d tokens were restored where nothing is kept", restored)
+	}
+	return shared, restored
 }
+
+// restores is a store's observer that counts tokens.
+type restores struct{ tokens int }
+
+func (*restores) Stored(string, int64, int)  {}
+func (r *restores) Restored(_ string, n int) { r.tokens += n }
+func (*restores) Dropped(string, string)     {}
 
 // Every architecture that llama.cpp's collection of tiny random models has:
 // dense, with a sliding window, recurrent, hybrid, mixtures of experts. Tokens
@@ -232,14 +254,17 @@ func TestEveryArchitecture(t *testing.T) {
 				{Cells: 4 * 96, Sequences: 4, Batch: 64},
 			} {
 				t.Run(fmt.Sprintf("unified=%t", o.Unified), func(t *testing.T) {
-					shared := crowded(t, m, o, all, want, n)
+					shared, restored := crowded(t, m, o, all, want, n)
+					if restored > 0 {
+						count["restored"]++
+					}
 					count[fmt.Sprintf("shared=%t", shared)]++
 				})
 			}
 		})
 	}
 	// fewer would mean that a probe fails where it did not, or tries nothing
-	if count["shared=true"] < 190 || count["shared=false"] < 40 || count["refused"] < 4 || count["refused"] > 6 {
+	if count["shared=true"] < 190 || count["restored"] < 90 || count["shared=false"] < 40 || count["refused"] < 4 || count["refused"] > 6 {
 		t.Errorf("of the contexts, by kind: %v", count)
 	}
 }

@@ -132,6 +132,8 @@ type Context struct {
 	draw  drawRows
 
 	adapters []*Adapter
+
+	runBytes [2]int64 // of a run of no cells, and of each cell
 }
 
 // NewContext makes a context and probes what its memory can do, which decodes a
@@ -183,8 +185,9 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 			Cells: int(t.cells), Sequences: int(t.sequences), Guesses: int(t.guesses), Holders: int(t.holders),
 			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
-			Adapters: len(c.adapters),
+			Adapters: len(c.adapters), Keep: t.keep != 0, Window: m.memory.window,
 		}
+		c.runBytes = [2]int64{int64(t.run_bytes[0]), int64(t.run_bytes[1])}
 		return nil
 	})
 	if err != nil {

@@ -41,11 +41,11 @@ func TestTraits(t *testing.T) {
 	} {
 		c := newContext(t, m, o)
 		got := c.Traits()
-		if !got.Share && (o.Unified || o.Sequences > 1) || !got.TrimTail || got.Unified != o.Unified || got.Sequences != o.Sequences ||
+		if !got.Share && (o.Unified || o.Sequences > 1) || !got.TrimTail || got.Unified != o.Unified || got.Keep != o.Unified || got.Sequences != o.Sequences ||
 			got.Vocabulary != 49152 || got.Cells != o.Cells || got.MicroBatch > got.Batch {
 			t.Errorf("%+v has the traits %+v", o, got)
 		}
-		if want := 256 - o.Sequences; o.Unified && got.Holders != want || !o.Unified && got.Holders != 0 {
+		if want := 255 - o.Sequences; o.Unified && got.Holders != want || !o.Unified && got.Holders != 0 {
 			t.Errorf("%+v has %d holders", o, got.Holders)
 		}
 		for s := range int32(got.Sequences + got.Holders) {

@@ -151,6 +151,8 @@ typedef struct {
     int32_t unified;
     int32_t share;
     int32_t trim_tail;
+    int32_t keep; // runs of cells can be saved and loaded
+    int64_t run_bytes[2]; // of the run of 0 cells, if there were one, and of each cell more
 } hearth_traits;
 
 enum {
@@ -207,6 +209,13 @@ HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
 // The first position from which on seq holds all, also of the layers with a
 // sliding window; -1 if it is empty.
 HEARTH_API int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq);
+// Writes the cells of seq in [p0, p1) into buf and returns their bytes, or -1 with
+// *err set: also where cap is too small, or a layer with a sliding window has given
+// up a part. Only where hearth_traits.keep.
+HEARTH_API int64_t hearth_state_save(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, uint8_t * buf, int64_t cap, char ** err);
+// Adds such cells to the end of seq, which must hold [0, p0); -1 with *err set and
+// seq as it was where they do not fit or the bytes are not of this run.
+HEARTH_API int32_t hearth_state_load(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, const uint8_t * data, int64_t size, char ** err);
 
 // ---- adapters ---------------------------------------------------------------
 

@@ -210,6 +210,31 @@ static int32_t probe_holders(hearth_context & c) {
     return n;
 }
 
+// Whether cells that were saved in two runs, and loaded again, give the tokens of
+// computed ones. The logits behind the computed ones are in first_row.
+static void probe_keep(prober & p, int prefix, int tail) {
+    hearth_context & c = p.c;
+    hearth_traits &  t = c.traits;
+    if (!can_keep_runs(c) || !p.decode(prefix, 0, 0, p.row)) {
+        return;
+    }
+    try {
+        const int            cut    = prefix / 3;
+        const int64_t        size[] = { save_run(c, 0, 0, cut, nullptr, 0), save_run(c, 0, cut, prefix, nullptr, 0) };
+        std::vector<uint8_t> first(size[0]), second(size[1]);
+        save_run(c, 0, 0, cut, first.data(), first.size());
+        save_run(c, 0, cut, prefix, second.data(), second.size());
+        t.run_bytes[1] = (size[1] - size[0]) / (prefix - 2 * cut);
+        t.run_bytes[0] = size[0] - cut * t.run_bytes[1];
+        llama_memory_clear(c.mem, true);
+        load_run(c, 0, 0, cut, first.data(), first.size());
+        load_run(c, 0, cut, prefix, second.data(), second.size());
+    } catch (const std::exception &) {
+        return; // a memory of another form
+    }
+    t.keep = llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 && p.decode(tail, prefix, 0, p.row) && p.equal();
+}
+
 static void probe(hearth_context & c, bool window_only) {
     hearth_traits & t       = c.traits;
     const int       tail    = 4;
@@ -250,6 +275,12 @@ static void probe(hearth_context & c, bool window_only) {
     }
     llama_synchronize(c.ctx);
     llama_memory_clear(c.mem, true);
+    if (t.share && t.holders > 0) {
+        t.holders--; // one id for runs that come and go
+        probe_keep(p, prefix, tail);
+        llama_memory_clear(c.mem, true);
+    }
+    take_logged_error();
     c.error.clear();
 }
 

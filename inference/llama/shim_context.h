@@ -141,4 +141,10 @@ void      make_room(hearth_context & c); // for batches of traits.batch tokens
 int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
 bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the batch in hand is the next one
 
+// Runs of cells as bytes (shim_state.cpp). A sequence id is needed for it behind
+// those that traits tells of.
+bool      can_keep_runs(const hearth_context & c);
+int64_t   save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, uint8_t * buf, size_t cap);
+void      load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size);
+
 } // namespace hearth

@@ -67,7 +67,8 @@ func packages(t *testing.T) []pkg {
 var allowed = map[string][]string{
 	"hearth/inference":                   {},
 	"hearth/inference/llama":             {"hearth/inference"},
-	"hearth/inference/engine":            {"hearth/inference"},
+	"hearth/inference/prefixstore":       {"hearth/internal/config"},
+	"hearth/inference/engine":            {"hearth/inference", "hearth/inference/prefixstore"},
 	"hearth/inference/engine/enginetest": {"hearth/inference", "hearth/inference/engine"},
 	"hearth/inference/chat":              {"hearth/inference", "hearth/inference/engine"},
 	"hearth/inference/embed":             {"hearth/inference"},

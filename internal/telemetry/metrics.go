@@ -26,6 +26,8 @@ type Metrics struct {
 	bareCalls, guessed            *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
 	sharing                       *prometheus.GaugeVec
+	storeBytes, storeBlocks       *prometheus.GaugeVec
+	restored, storeDropped        *prometheus.CounterVec
 	firstToken, interToken        *prometheus.HistogramVec
 	duration, step, batch         *prometheus.HistogramVec
 	httpRequests                  *prometheus.CounterVec
@@ -66,6 +68,10 @@ func NewMetrics(version string) *Metrics {
 	m.cells = gauge("kv_cells", "Cells of the KV cache, by state: used, reserved, cached (used by no running request), total.", "model", "state")
 	m.ready = gauge("model_ready", "1 when the model answers, 0 while it loads or after it failed.", "model")
 	m.sharing = gauge("prefix_sharing", "1 where prompts share computed prefixes with each other, 0 where the model's memory does not allow it or it is switched off.", "model")
+	m.storeBytes = gauge("prefix_store_bytes", "What prefixes outside of the KV cache take, by tier.", "model", "tier")
+	m.storeBlocks = gauge("prefix_store_blocks", "Blocks of such prefixes, by tier.", "model", "tier")
+	m.restored = counter("prefix_store_restored_tokens_total", "Tokens of prompts that were loaded into the KV cache instead of being computed, by the tier they came from.", "model", "tier")
+	m.storeDropped = counter("prefix_store_dropped_blocks_total", "Blocks of prefixes that left a tier, by reason.", "model", "tier", "reason")
 	m.firstToken = histogram("time_to_first_token_seconds", "From submission to the first token.", seconds, "model")
 	m.interToken = histogram("inter_token_seconds", "Between two tokens of a choice.", seconds, "model")
 	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
@@ -191,6 +197,22 @@ func (o *ModelMetrics) Cells(used, reserved, cached, total int) {
 	o.reserved.Set(float64(reserved))
 	o.cachedCells.Set(float64(cached))
 	o.total.Set(float64(total))
+}
+
+// Stored sets what prefixes outside of the KV cache take in a tier.
+func (o *ModelMetrics) Stored(tier string, bytes int64, blocks int) {
+	o.m.storeBytes.WithLabelValues(o.model, tier).Set(float64(bytes))
+	o.m.storeBlocks.WithLabelValues(o.model, tier).Set(float64(blocks))
+}
+
+// Restored counts tokens that were loaded from a tier instead of being computed.
+func (o *ModelMetrics) Restored(tier string, tokens int) {
+	o.m.restored.WithLabelValues(o.model, tier).Add(float64(tokens))
+}
+
+// Dropped counts a block of a prefix that left a tier.
+func (o *ModelMetrics) Dropped(tier, reason string) {
+	o.m.storeDropped.WithLabelValues(o.model, tier, reason).Inc()
 }
 
 // FirstToken reports the time from submission to a request's first token.

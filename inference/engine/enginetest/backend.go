@@ -53,16 +53,20 @@ type Options struct {
 	OnSample func(rows []inference.SampleRow, out []inference.Sampled) error
 	// OnSampler, if set, may refuse a sampler.
 	OnSampler func(*inference.SamplerSpec) error
+	// Keep is the trait: runs of cells can be saved and loaded. Not with Split.
+	Keep bool
+	// OnSave and OnLoad, if set, may fail a run that is saved or loaded.
+	OnSave, OnLoad func() error
 	// Quiet records no calls.
 	Quiet bool
 }
 
 // Call is an entry of the trace.
 type Call struct {
-	Op       string // "decode", "sample", "copy", "remove" or "adapt"
+	Op       string // "decode", "sample", "copy", "remove", "load" or "adapt"
 	Batch    inference.Batch
 	Err      error // of a decode
-	Src, Dst int32 // of a copy; Dst of a removal
+	Src, Dst int32 // of a copy; Dst of a removal or a load
 	P0, P1   int32
 	Rows     []int                    // of a sample: indices into the batch before
 	Adapters []inference.AdapterScale // of a change, or those that a decode was computed with
@@ -82,16 +86,17 @@ type Backend struct {
 	o      Options
 	traits inference.Traits
 
-	inside atomic.Bool
-	hold   atomic.Bool
-	mu     sync.Mutex // for those who look from outside
-	seqs   [][]*cell  // by id: the cells in the order of positions
-	used   int
-	made   uint64
-	last   inference.Batch
-	next   inference.Batch // what a Step went ahead with
-	ahead  bool
-	calls  []Call
+	inside  atomic.Bool
+	hold    atomic.Bool
+	mu      sync.Mutex // for those who look from outside
+	seqs    [][]*cell  // by id: the cells in the order of positions
+	used    int
+	made    uint64
+	origins map[uint64]uint64 // of loaded cells: the computation that they were saved from
+	last    inference.Batch
+	next    inference.Batch // what a Step went ahead with
+	ahead   bool
+	calls   []Call
 
 	adapters []inference.AdapterScale // that are set
 
@@ -122,11 +127,12 @@ func New(o Options) *Backend {
 	}
 	return &Backend{
 		o:    o,
-		seqs: make([][]*cell, o.Sequences+o.Holders),
+		seqs: make([][]*cell, o.Sequences+o.Holders), origins: map[uint64]uint64{},
 		traits: inference.Traits{
 			Cells: o.Cells, Sequences: o.Sequences, Holders: o.Holders, Batch: o.Batch,
 			MicroBatch: o.MicroBatch, Guesses: o.Guesses, Context: o.Context, Vocabulary: Vocabulary,
 			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim, Adapters: o.Adapters,
+			Keep: o.Keep && !o.Split, Window: o.Window,
 		},
 	}
 }

@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"hearth/inference"
+	"hearth/inference/prefixstore"
+)
+
+// This file moves cells between the cache and the store of prefixes: what leaves
+// the cache goes there, and a request that begins alike gets it back.
+//
+// Copying takes the loop's time, so a step moves a bounded number of bytes. Of a
+// prefix that has to go at once what is beyond that is lost, from its end.
+
+const (
+	// maxBlock is the most tokens of a block: what two prompts have in common is
+	// used up to the end of a block.
+	maxBlock = 64
+	// saveBytes and loadBytes are what one step moves at most, a block beside.
+	saveBytes = 64 << 20
+	loadBytes = 64 << 20
+	// minTail is how many tokens behind the last whole block are worth a block.
+	minTail = 8
+)
+
+// BlockTokens is how many tokens the blocks of a store have to have. A block must
+// not be longer than a sliding window, or its first cells would be missing.
+func BlockTokens(t inference.Traits) int {
+	n := maxBlock
+	for t.Window > 0 && n > t.Window && n > 1 {
+		n /= 2
+	}
+	return n
+}
+
+// waits reports whether cells of s are still to come from elsewhere.
+func (s *sequence) waits() bool { return s.source != nil || len(s.blocks) > 0 }
+
+// prefix finds the best beginning for c: in the cache, or blocks of the store, with
+// as much before them from the cache as there is.
+func (l *loop) prefix(c *choice, ticket uint64) hit {
+	h := l.lookup(c, ticket, 0)
+	if l.store == nil || c.req.probe || l.running == 0 && c.req.repeatable() {
+		return h
+	}
+	chain := l.stored(c)
+	if len(chain) == 0 {
+		return h
+	}
+	end := chain[len(chain)-1].End()
+	least := l.leastShare(c)
+	if h.leader != nil && end < h.want+least || end < h.have+least {
+		return h
+	}
+	k := 0
+	for chain[k].End() <= h.have {
+		k++
+	}
+	h.leader, h.want = nil, 0
+	h.blocks, h.have = chain[k:], chain[k].Start()
+	if h.have == 0 || !l.b.SeqIntact(h.source.id, int32(h.have)) {
+		h.source, h.have, h.blocks = nil, 0, chain
+	}
+	return h
+}
+
+// stored searches the store for c. The same is found until the store changes.
+func (l *loop) stored(c *choice) []*prefixstore.Block {
+	if v := l.store.Version(); c.storedAt != v+1 || c.storedFor != len(c.tokens) {
+		c.stored = l.store.Find(c.req.scope.key(), c.tokens[:len(c.tokens)-1], c.stored[:0])
+		c.storedAt, c.storedFor = v+1, len(c.tokens)
+	}
+	return c.stored
+}
+
+// key names a scope for the store.
+func (s scope) key() string { return s.tenant + "\x00" + string(s.adapters) }
+
+// claim keeps the blocks of h where they are until they are loaded.
+func (l *loop) claim(c *choice, h hit) {
+	if len(h.blocks) > 0 {
+		l.store.Use(c.stored)
+		l.store.Pin(h.blocks)
+	}
+}
+
+// load begins to give s the cells of blocks that were claimed. It must hold all
+// before them.
+func (l *loop) load(s *sequence, h hit) {
+	if len(h.blocks) == 0 {
+		return
+	}
+	if s.held != h.have {
+		l.store.Unpin(h.blocks)
+		return
+	}
+	s.blocks = append(s.blocks[:0], h.blocks...)
+	l.loading++
+}
+
+// endLoad stops loading: what s holds by then is what it begins with.
+func (l *loop) endLoad(s *sequence) {
+	if len(s.blocks) == 0 {
+		return
+	}
+	l.store.Unpin(s.blocks)
+	s.blocks = s.blocks[:0]
+	l.loading--
+}
+
+// loadBlocks goes on with all loads, the oldest first, and reports whether any
+// came further.
+func (l *loop) loadBlocks() (any bool) {
+	room := loadBytes
+	for l.loading > 0 && room > 0 {
+		var s *sequence
+		for _, o := range l.seqs[:l.t.Sequences] {
+			if o != nil && len(o.blocks) > 0 && (s == nil || o.ticket < s.ticket) {
+				s = o
+			}
+		}
+		room -= l.loadBlock(s)
+		any = true
+	}
+	return any
+}
+
+// loadBlock loads the next block of s and returns its bytes.
+func (l *loop) loadBlock(s *sequence) int {
+	b := s.blocks[0]
+	if b.Start() != s.held {
+		l.loaded(s) // the backend has lost cells
+		return 0
+	}
+	data := l.store.Data(b)
+	if err := l.b.LoadRun(s.id, int32(b.Start()), int32(b.End()), data); err != nil {
+		l.store.Drop(b)
+		l.loaded(s)
+		return 0
+	}
+	n := b.End() - b.Start()
+	l.cells.extend(&s.chain, n)
+	l.change(s, s.held+n, s.promised, s.end)
+	l.store.Restored(b)
+	l.store.Unpin(s.blocks[:1])
+	if s.blocks = s.blocks[1:]; len(s.blocks) == 0 {
+		l.loading--
+		l.loaded(s)
+	}
+	return len(data)
+}
+
+// loaded lets s, of which nothing more is to be loaded, compute the rest.
+func (l *loop) loaded(s *sequence) {
+	l.endLoad(s)
+	if !l.b.SeqIntact(s.id, int32(s.held)) {
+		l.cut(s, 0)
+	}
+	l.noteFollowed(s.owner)
+}
+
+// keep stores what s holds of key, as far as it is not stored yet and the step has
+// bytes left to move.
+func (l *loop) keep(s *sequence, key []int32) {
+	block := 0
+	if l.store != nil {
+		block = l.store.BlockTokens()
+	}
+	if block == 0 || s.held < block || s.owner != nil && s.owner.req.probe {
+		return
+	}
+	key = key[:s.held]
+	l.chain = l.store.Find(s.scope.key(), key, l.chain[:0])
+	chain := l.chain
+	if n := len(chain); n > 0 && chain[n-1].End()-chain[n-1].Start() < block {
+		if len(key)-chain[n-1].End() < minTail {
+			l.store.Use(chain)
+			return
+		}
+		chain = chain[:n-1] // a longer block takes the place of the last one
+	}
+	l.store.Use(chain)
+	var last *prefixstore.Block
+	pos := 0
+	if len(chain) > 0 {
+		last = chain[len(chain)-1]
+		pos = last.End()
+	}
+	for len(key)-pos >= minTail && l.saved < saveBytes {
+		n := min(block, len(key)-pos)
+		size := l.b.RunBytes(n)
+		b, err := l.store.Add(s.scope.key(), last, key[pos:pos+n], size, func(buf []byte) (int, error) {
+			return l.b.SaveRun(s.id, int32(pos), int32(pos+n), buf)
+		})
+		if err != nil {
+			return // no room, or a window has moved on: what is not kept is computed again
+		}
+		l.saved += size
+		last, pos = b, pos+n
+	}
+}
+
+// evict stores an idle prefix and frees its cells.
+func (l *loop) evict(s *sequence) {
+	l.keep(s, l.index.keys[s.id])
+	l.drop(s)
+}

@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"hearth/inference"
+	"hearth/inference/engine/enginetest"
+	"hearth/inference/prefixstore"
+	"hearth/internal/config"
+)
+
+// counted is a store's observer.
+type counted struct {
+	restored int
+	dropped  map[string]int
+}
+
+func (c *counted) Stored(string, int64, int) {}
+func (c *counted) Restored(_ string, n int)  { c.restored += n }
+func (c *counted) Dropped(_, reason string)  { c.dropped[reason]++ }
+func newStore(t testing.TB, bytes int) (*prefixstore.Store, *counted) {
+	t.Helper()
+	seen := &counted{dropped: map[string]int{}}
+	s, err := prefixstore.New(prefixstore.Options{Block: 16, Observer: seen, Config: prefixstore.Config{RAM: config.Size(bytes)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, seen
+}
+
+// talk is one conversation: its text so far.
+type talk struct{ text string }
+
+// say asks for the next turn and checks the answer.
+func (k *talk) say(t *testing.T, h *harness, line string) answer {
+	t.Helper()
+	k.text += line
+	r := ask(k.text, 20)
+	s := h.put(r)
+	h.settle()
+	a := read(t, s)
+	if want := expected(h.b, r, 0); a.text[0] != want {
+		t.Fatalf("%q, want %q", a.text[0], want)
+	}
+	k.text += a.text[0]
+	return a
+}
+
+// Conversations that take turns, more than the cache holds: each turn computes
+// what is new in it, whether its prefix was in the cache or not.
+func TestConversationsComeBackFromTheStore(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	h := newHarness(t, enginetest.Options{Cells: 700, Sequences: 2, Holders: 8, Keep: true}, Config{Store: store})
+	talks := make([]talk, 6)
+	for turn := range 4 {
+		for i := range talks {
+			k := &talks[i]
+			before := len(k.text)
+			a := k.say(t, h, fmt.Sprintf("%s I am number %d and this is turn %d of what I say. ", strings.Repeat("x", 60*(1-min(turn, 1))), i, turn))
+			// The last token of an answer is not computed, and a few at the end of
+			// what was stored are not worth it.
+			if turn > 0 && a.usage.CachedTokens < before-1-minTail {
+				t.Errorf("turn %d of %d: %d tokens of %d cached", turn, i, a.usage.CachedTokens, before)
+			}
+		}
+	}
+	if seen.restored == 0 {
+		t.Error("nothing was restored: the cache is too large for this test")
+	}
+	h.shut()
+}
+
+// Several that begin with the same stored prefix load it once.
+func TestStoredPrefixIsLoadedOnce(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	h := newHarness(t, enginetest.Options{Cells: 4000, Keep: true}, Config{Store: store})
+	h.put(ask(system+" first", 5))
+	h.settle()
+	for _, s := range h.l.seqs {
+		if s != nil {
+			h.l.evict(s)
+		}
+	}
+	var streams []*Stream
+	for i := range 8 {
+		streams = append(streams, h.put(ask(system+fmt.Sprint(" question ", i), 5)))
+	}
+	h.settle()
+	for i, s := range streams {
+		a := read(t, s)
+		if least := len(system) / 16 * 16; a.err != nil || a.usage.CachedTokens < least {
+			t.Errorf("request %d: %v, %d tokens cached, want %d", i, a.err, a.usage.CachedTokens, least)
+		}
+	}
+	if want := len(system) / 16 * 16; seen.restored != want {
+		t.Errorf("%d tokens were restored, want %d", seen.restored, want)
+	}
+	h.shut()
+}
+
+// What leaves the cache is found by nobody else.
+func TestStoredPrefixIsTheTenants(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	h := newHarness(t, enginetest.Options{Cells: 4000, Keep: true, Adapters: 1}, Config{Store: store})
+	put := func(tenant string, adapters ...inference.AdapterScale) int {
+		r := ask(system+" and more", 5)
+		r.Caller.Tenant, r.Adapters = tenant, adapters
+		s := h.put(r)
+		h.settle()
+		for _, s := range h.l.seqs {
+			if s != nil {
+				h.l.evict(s)
+			}
+		}
+		return read(t, s).usage.CachedTokens
+	}
+	adapted := inference.AdapterScale{Adapter: 0, Scale: 1}
+	for _, try := range []struct {
+		tenant   string
+		adapters []inference.AdapterScale
+		cached   bool
+	}{
+		{"red", nil, false},
+		{"blue", nil, false},
+		{"red", []inference.AdapterScale{adapted}, false},
+		{"red", nil, true},
+		{"red", []inference.AdapterScale{adapted}, true},
+		{"blue", nil, true},
+		{"red\x00", nil, false},
+	} {
+		if n := put(try.tenant, try.adapters...); n > 0 != try.cached {
+			t.Errorf("%q with %v: %d tokens cached", try.tenant, try.adapters, n)
+		}
+	}
+	if seen.restored == 0 {
+		t.Error("nothing was restored")
+	}
+	h.shut()
+}
+
+// Who was preempted goes on with what was stored, and computes no token of it
+// again.
+func TestPreemptedResumesFromTheStore(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		store, seen := newStore(t, 1<<20)
+		h := newHarness(t, enginetest.Options{Cells: 300, Sequences: 4, Keep: keep}, Config{Reserve: 16, Store: store})
+		var streams []*Stream
+		var asked []*Request
+		for i := range 3 {
+			r := ask(fmt.Sprint(i, " tells a long story. "), 0)
+			streams, asked = append(streams, h.put(r)), append(asked, r)
+		}
+		h.settle()
+		for i, s := range streams {
+			if a := read(t, s); a.err != nil || a.text[0] != expected(h.b, asked[i], 0) {
+				t.Errorf("request %d: %v", i, a.err)
+			}
+		}
+		if h.l.preempted == 0 {
+			t.Fatal("nobody was preempted")
+		}
+		if keep != (seen.restored > 0) {
+			t.Errorf("keep %t: %d tokens were restored", keep, seen.restored)
+		}
+		h.shut()
+	}
+}
+
+// A request with a seed that runs alone computes all, so that it gives the same
+// tokens again whatever was stored.
+func TestSeededAloneLoadsNothing(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	h := newHarness(t, enginetest.Options{Cells: 4000, Keep: true}, Config{Store: store})
+	seed := uint32(7)
+	for range 3 {
+		r := ask(system+" and more", 5)
+		r.Sampling.Seed = &seed
+		s := h.put(r)
+		h.settle()
+		if a := read(t, s); a.usage.CachedTokens != 0 {
+			t.Errorf("%d tokens cached", a.usage.CachedTokens)
+		}
+	}
+	if seen.restored != 0 || store.Len() == 0 {
+		t.Errorf("%d tokens restored, %d blocks stored", seen.restored, store.Len())
+	}
+	h.shut()
+}
+
+// What cannot be loaded is computed, and not tried again.
+func TestFailedLoadIsComputed(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	left := 3
+	h := newHarness(t, enginetest.Options{Cells: 4000, Keep: true, OnLoad: func() error {
+		if left--; left < 0 {
+			return errors.New("no")
+		}
+		return nil
+	}}, Config{Store: store})
+	for i := range 2 {
+		r := ask(system+" and more", 5)
+		s := h.put(r)
+		h.settle()
+		a := read(t, s)
+		if a.text[0] != expected(h.b, r, 0) || i == 1 && a.usage.CachedTokens != 3*16 {
+			t.Errorf("%q with %d tokens cached", a.text[0], a.usage.CachedTokens)
+		}
+		if i == 0 {
+			h.l.evict(h.l.seqs[0])
+		}
+	}
+	if seen.dropped[prefixstore.Refused] == 0 {
+		t.Error("what could not be loaded was not dropped")
+	}
+	h.shut()
+}
