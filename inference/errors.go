@@ -44,6 +44,11 @@ func Invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
+// TextTooLong returns the error of a text of so many bytes, more than MaxTextBytes.
+func TextTooLong(bytes int) error {
+	return Invalid("", "the text has %d bytes, and at most %d can be tokenized at once: shorten it, or send it in parts", bytes, MaxTextBytes)
+}
+
 // OverflowError says that prompt and answer do not fit the context.
 type OverflowError struct {
 	Prompt  int // tokens of the prompt

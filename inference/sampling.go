@@ -25,6 +25,8 @@ const (
 	MaxTopK          = 1 << 20
 	MaxMessages      = 4096
 	MaxToolNameBytes = 64
+	// MaxTextBytes bounds a text that is tokenized, such as a rendered conversation.
+	MaxTextBytes = 1 << 20
 	// MaxReasoningBudget bounds the budget of a thinking block, in tokens.
 	MaxReasoningBudget = 1 << 20
 )

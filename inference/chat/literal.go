@@ -22,43 +22,68 @@ import (
 // the mark along. In the rendered prompt the marks are taken out again, and what
 // they stood in is tokenized as plain text.
 
-// controls finds the texts of control tokens.
+// controls finds the texts of control tokens. Vocabularies have up to thousands of
+// them, and texts of clients whatever begins like one at every byte, so they are a
+// tree: what is found at a place takes no longer than the longest of them.
 type controls struct {
-	texts  []string            // longest first, as llama.cpp matches them
+	nodes  []controlNode       // the first is the root
 	starts [utf8.RuneSelf]bool // first bytes, if all are ASCII
 	ascii  bool
+}
+
+// controlNode is the beginning of a text, or a whole one: then order is its place
+// in the vocabulary, from 1.
+type controlNode struct {
+	next  map[byte]int32
+	order int
 }
 
 // newControls takes the texts of a vocabulary. One of a single character has no
 // inside to mark, and no vocabulary known gives a control token such a text.
 func newControls(texts []string) *controls {
-	c := &controls{ascii: true}
-	for _, t := range texts {
+	c := &controls{ascii: true, nodes: []controlNode{{next: map[byte]int32{}}}}
+	for i, t := range texts {
 		if utf8.RuneCountInString(t) < 2 {
 			continue
 		}
-		c.texts = append(c.texts, t)
+		at := int32(0)
+		for k := range len(t) {
+			next, known := c.nodes[at].next[t[k]]
+			if !known {
+				next = int32(len(c.nodes))
+				c.nodes[at].next[t[k]] = next
+				c.nodes = append(c.nodes, controlNode{next: map[byte]int32{}})
+			}
+			at = next
+		}
+		if c.nodes[at].order == 0 {
+			c.nodes[at].order = i + 1
+		}
 		if t[0] < utf8.RuneSelf {
 			c.starts[t[0]] = true
 		} else {
 			c.ascii = false
 		}
 	}
-	slices.SortStableFunc(c.texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	return c
 }
 
-// at returns the longest control text that s begins with, or "".
-func (c *controls) at(s string) string {
+// at calls each with the length and the order of every control text that s begins
+// with, the shortest first.
+func (c *controls) at(s string, each func(length, order int)) {
 	if c.ascii && (s[0] >= utf8.RuneSelf || !c.starts[s[0]]) {
-		return ""
+		return
 	}
-	for _, t := range c.texts {
-		if strings.HasPrefix(s, t) {
-			return t
+	node := int32(0)
+	for i := range len(s) {
+		next, known := c.nodes[node].next[s[i]]
+		if !known {
+			return
+		}
+		if node = next; c.nodes[node].order > 0 {
+			each(i+1, c.nodes[node].order)
 		}
 	}
-	return ""
 }
 
 // mark puts the mark into every control text in s, overlapping ones included.
@@ -66,7 +91,9 @@ func (c *controls) mark(s, mark string) (string, bool) {
 	var b strings.Builder
 	done := 0
 	for i := 0; i < len(s); i++ {
-		if c.at(s[i:]) == "" {
+		begins := false
+		c.at(s[i:], func(int, int) { begins = true })
+		if !begins {
 			continue
 		}
 		_, n := utf8.DecodeRuneInString(s[i:])
@@ -170,26 +197,32 @@ func (p promptText) unmark() (text string, breaks []int) {
 }
 
 // genuine returns the control texts in text that no break splits, in order. As
-// llama.cpp does, it looks for the longest first.
+// llama.cpp does, it looks for the longest first, and for each from left to right.
 func (c *controls) genuine(text string, breaks []int) []span {
+	type occurrence struct {
+		span
+		order int
+	}
+	var all []occurrence
+	for i := range len(text) {
+		c.at(text[i:], func(length, order int) { all = append(all, occurrence{span{i, i + length}, order}) })
+	}
+	slices.SortFunc(all, func(a, b occurrence) int {
+		return cmp.Or(cmp.Compare(b.end-b.start, a.end-a.start), cmp.Compare(a.order, b.order), cmp.Compare(a.start, b.start))
+	})
 	var found []span
-	for _, t := range c.texts {
-		for from := 0; ; {
-			i := strings.Index(text[from:], t)
-			if i < 0 {
-				break
-			}
-			s := span{from + i, from + i + len(t)}
-			at, _ := slices.BinarySearch(breaks, s.start+1)
-			broken := at < len(breaks) && breaks[at] < s.end
-			taken := slices.ContainsFunc(found, func(f span) bool { return s.start < f.end && f.start < s.end })
-			if broken || taken {
-				from = s.start + 1
-				continue
-			}
-			found = append(found, s)
-			from = s.end
+	taken := make([]bool, len(text))
+	for _, s := range all {
+		at, _ := slices.BinarySearch(breaks, s.start+1)
+		broken := at < len(breaks) && breaks[at] < s.end
+		// What was taken before is no shorter, so it reaches over one of the ends.
+		if broken || taken[s.start] || taken[s.end-1] {
+			continue
 		}
+		for i := s.start; i < s.end; i++ {
+			taken[i] = true
+		}
+		found = append(found, s.span)
 	}
 	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.start, b.start) })
 	return found
@@ -216,6 +249,9 @@ func (m *Model) promptTokens(p promptText) ([]int32, error) {
 		return m.tokenizePrompt(p.text, true, true)
 	}
 	text, breaks := p.unmark()
+	if len(text) > inference.MaxTextBytes { // whatever the pieces between the marks have
+		return nil, inference.TextTooLong(len(text))
+	}
 	before, after, err := m.addedTokens()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +69,63 @@ func TestLiterals(t *testing.T) {
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%q: literal are %q, want %q", tc.prompt, got, tc.want)
 		}
+	}
+}
+
+// TestGenuine holds the control texts that are found against a search for one after
+// the other, over texts in which they overlap.
+func TestGenuine(t *testing.T) {
+	texts := []string{"<a>", "<a><", "ab", "ba", "aba", "<a>", "><a", "é<", "bb"}
+	c := newControls(texts)
+	longestFirst := slices.Clone(texts)
+	slices.SortStableFunc(longestFirst, func(a, b string) int { return len(b) - len(a) })
+	one := func(text string, breaks []int) (found []span) {
+		for _, control := range longestFirst {
+			for from := 0; from+len(control) <= len(text); from++ {
+				s := span{from, from + len(control)}
+				if text[s.start:s.end] == control &&
+					!slices.ContainsFunc(breaks, func(b int) bool { return s.start < b && b < s.end }) &&
+					!slices.ContainsFunc(found, func(f span) bool { return s.start < f.end && f.start < s.end }) {
+					found = append(found, s)
+				}
+			}
+		}
+		slices.SortFunc(found, func(a, b span) int { return a.start - b.start })
+		return found
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	seen := 0
+	for range 5000 {
+		var b strings.Builder
+		for range r.IntN(30) {
+			b.WriteString([]string{"<", "a", ">", "b", "é", "<a>", "M", "x"}[r.IntN(8)])
+		}
+		text, breaks := promptText{text: b.String(), mark: "M"}.unmark()
+		want := one(text, breaks)
+		seen += len(want)
+		if got := c.genuine(text, breaks); !slices.Equal(got, want) {
+			t.Fatalf("%q with breaks at %d: found %v, want %v", text, breaks, got, want)
+		}
+	}
+	if seen < 5000 {
+		t.Errorf("only %d control texts were in all texts together", seen)
+	}
+}
+
+// TestLongMarkedPrompt: the bound of a text is that of the whole prompt, also where
+// it is tokenized in pieces.
+func TestLongMarkedPrompt(t *testing.T) {
+	m, err := newModel(Config{Info: inference.ModelInfo{Context: 1 << 20, Vocabulary: 2000, ChatTemplate: true}}, &controlModel{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := strings.Repeat("x", 1<<19) + "<M/s></s>"
+	if _, err := m.promptTokens(promptText{text: piece, mark: "M"}); err != nil {
+		t.Error(err)
+	}
+	_, err = m.promptTokens(promptText{text: piece + piece, mark: "M"})
+	if !errors.Is(err, inference.ErrInvalid) || !strings.Contains(err.Error(), "the text has 1048592 bytes, and at most 1048576") {
+		t.Errorf("a prompt of more than 1 MiB: %v", err)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 const (
 	// MaxTextBytes is the longest text that Tokenize takes.
-	MaxTextBytes = 1 << 20
+	MaxTextBytes = inference.MaxTextBytes
 	// MaxDetokenize is the most tokens that Detokenize takes.
 	MaxDetokenize = 1 << 20
 
@@ -110,7 +110,7 @@ func (m *Model) EndOfGeneration(token int32) bool {
 // InvalidError, too, for a text whose special tokens would take too long.
 func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, error) {
 	if len(text) > MaxTextBytes {
-		return nil, inference.Invalid("", "the text has %d bytes, and at most %d can be tokenized at once: shorten it, or send it in parts", len(text), MaxTextBytes)
+		return nil, inference.TextTooLong(len(text))
 	}
 	if !utf8.ValidString(text) {
 		return nil, inference.Invalid("", "the text is not valid UTF-8")
