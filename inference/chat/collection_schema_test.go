@@ -42,11 +42,11 @@ var frames = map[string]frame{
 	"unsloth-mistral-Devstral-Small-2507":      {before: fenceOpen, after: fenceClose},
 }
 
-// noThoughts are the templates that mark thoughts, but whose parser takes none in
-// front of a document: under a schema their models answer at once.
+// noThoughts are the templates that mark thoughts, but whose parser reads none in a
+// chat without tools: under a schema their models answer at once.
 var noThoughts = map[string]string{
-	"LFM2-8B-A1B":     "the parser reads a document from the first character on",
-	"LFM2.5-Instruct": "the parser reads a document from the first character on",
+	"LFM2-8B-A1B":     "the parser reads no thought",
+	"LFM2.5-Instruct": "the parser reads no thought",
 }
 
 // follower asks the real constraint of a prepared conversation.

@@ -230,48 +230,55 @@ func TestSplitCalls(t *testing.T) {
 	}
 }
 
-// Reasoning is kept apart, whole and in pieces, where a template marks it and its
-// parser reads it in a chat without tools.
+// Reasoning is kept apart, whole and in pieces, where a template marks it, but for
+// the templates whose parser reads none in a chat without tools.
 func TestCollectionKeepsReasoningApart(t *testing.T) {
-	apart := 0
+	marked := 0
 	collection(t, func(t *testing.T, m *Model, e *fakeEngine) {
-		p, err := m.prepare(ask(nil))
-		if err != nil || p.thinking == nil {
+		name := t.Name()[strings.LastIndex(t.Name(), "/")+1:]
+		fr := frames[name]
+		request := ask(func(r *inference.ChatRequest) { r.TemplateArgs = fr.args })
+		p, err := m.prepare(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		thought := fr.thought
+		if th := p.thinking; th != nil {
+			if thought = "Hm, hm." + th.Ends[0]; !th.Open {
+				thought = th.Start + thought
+			}
+		}
+		if thought == "" {
 			return
 		}
-		text := "Hm, hm." + p.thinking.Ends[0] + "Forty-two."
-		if !p.thinking.Open {
-			text = p.thinking.Start + text
-		}
-		answer := func(parts ...string) result {
+		marked++
+		text := thought + strings.TrimPrefix(fr.before, fenceOpen) + "Forty-two."
+		var got [2]result
+		for i, parts := range [][]string{{text}, runes(text)} {
 			e.events = says(inference.FinishStop, parts...)
-			s, err := m.Chat(t.Context(), ask(nil))
+			s, err := m.Chat(t.Context(), request)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := read(t, s)
-			if err != nil {
+			if got[i], err = read(t, s); err != nil {
 				t.Fatal(err)
 			}
-			got.Tokens, got.Usage = 0, inference.Usage{}
-			return got
+			got[i].Tokens, got[i].Usage = 0, inference.Usage{}
 		}
-		whole := answer(text)
-		if !strings.HasSuffix(strings.TrimSpace(whole.Reasoning), "Hm, hm.") || strings.TrimSpace(whole.Content) != "Forty-two." {
-			if whole.Content != text {
-				t.Errorf("%q became %+v", text, whole)
+		if !reflect.DeepEqual(got[0], got[1]) {
+			t.Errorf("%q is %+v, and %+v in pieces", text, got[0], got[1])
+		}
+		reasoning, content := strings.TrimSpace(got[0].Reasoning), strings.TrimSpace(got[0].Content)
+		if noThoughts[name] != "" {
+			if content != text {
+				t.Errorf("%q became %+v", text, got[0])
 			}
-			t.Logf("%q is content", text)
-			return
-		}
-		apart++
-		if pieces := answer(runes(text)...); !reflect.DeepEqual(pieces, whole) {
-			t.Errorf("%q is %+v, and %+v in pieces", text, whole, pieces)
+		} else if !strings.HasSuffix(reasoning, "Hm, hm.") || content != "Forty-two." {
+			t.Errorf("%q became %+v", text, got[0])
 		}
 	})
-	t.Logf("%d templates keep reasoning apart", apart)
-	if apart < 20 {
-		t.Errorf("only %d templates keep reasoning apart", apart)
+	if marked != 46 {
+		t.Errorf("%d templates mark thoughts", marked)
 	}
 }
 

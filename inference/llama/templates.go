@@ -138,9 +138,20 @@ func (t *Templates) Apply(input []byte) ([]byte, error) {
 	var field C.int32_t
 	out := C.hearth_templates_apply(t.h, (*C.char)(ptr(unsafe.SliceData(input))), C.int64_t(len(input)), &n, &field, &cerr)
 	if out == nil {
-		return nil, inference.Invalid(applyFields[field], "the model's chat template cannot render this: %v", takeError(&cerr))
+		return nil, inference.Invalid(applyFields[field], "the model's chat template cannot render this: %s", templateSentence(takeError(&cerr).Error()))
 	}
 	return takeBytes(out, n), nil
+}
+
+// templateSentence returns what a template itself says in an error of the program
+// that ran it, without the place in the template's source.
+func templateSentence(text string) string {
+	for _, before := range []string{"Jinja Exception: ", "\nError: "} {
+		if _, after, ok := strings.Cut(text, before); ok && strings.TrimSpace(after) != "" {
+			return strings.TrimSpace(after)
+		}
+	}
+	return text
 }
 
 // checkApply bounds what goes into the template and into schemas' conversion.

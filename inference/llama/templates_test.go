@@ -381,3 +381,34 @@ func TestApplyIsConcurrent(t *testing.T) {
 		must(t, <-results)
 	}
 }
+
+// A template that refuses a conversation is quoted, without its source around it.
+func TestTemplateIsQuoted(t *testing.T) {
+	m := sharedModel(t)
+	for name, c := range map[string]struct{ file, messages, want string }{
+		"own sentence": {
+			"google-gemma-2-2b-it.jinja", `[{"role":"user","content":"a"},{"role":"user","content":"b"}]`,
+			"messages: the model's chat template cannot render this: Conversation roles must alternate user/assistant/user/assistant/...",
+		},
+		"behind another parser": {
+			"openai-gpt-oss-120b.jinja", `[{"role":"user","content":"a"},{"role":"tool","content":"b","tool_call_id":"c"}]`,
+			"messages: the model's chat template cannot render this: Message has tool role, but there was no previous assistant message with a tool call!",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := newTemplates(t, m, readTemplate(t, c.file)).Apply([]byte(`{"messages":` + c.messages + `}`))
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	for text, want := range map[string]string{
+		"no place": "no place",
+		"While executing\nError: Unknown filter x": "Unknown filter x",
+		"Error: Jinja Exception: ":                 "Error: Jinja Exception: ",
+	} {
+		if got := templateSentence(text); got != want {
+			t.Errorf("%q: got %q", text, got)
+		}
+	}
+}
