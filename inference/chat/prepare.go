@@ -30,12 +30,19 @@ func (m *Model) prepare(r *inference.ChatRequest) (*prepared, error) {
 
 // locate makes an error about the messages one about the message at fault: the
 // last one of a beginning that the template refuses, while it renders what is
-// before.
+// before. If it refuses a conversation that cannot be at fault, the tools are.
 func (m *Model) locate(r *inference.ChatRequest, err error) error {
 	var by *templateError
 	var inv *inference.InvalidError
 	if !errors.As(err, &by) || !errors.As(err, &inv) || inv.Field != "messages" || len(r.Messages) == 0 {
 		return err
+	}
+	if len(r.Tools) > 0 {
+		part := *r
+		part.Messages = []inference.Message{{Role: inference.RoleUser, Content: "Hello"}}
+		if _, err := m.prepareAnswer(&part); errors.As(err, &by) {
+			return inference.Invalid("tools", "(even if nothing but a greeting is said) %s", inv.Reason)
+		}
 	}
 	good, bad := 0, len(r.Messages)
 	for bad-good > 1 {
