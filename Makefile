@@ -91,6 +91,11 @@ bench: build yardsticks embedding-model ## measure Hearth beside llama-server: t
 bench-%: build yardsticks embedding-model ## one scenario of make bench
 	go run ./internal/benchsuite -only $* $(ARGS)
 
+.PHONY: bench-models
+bench-models: build yardsticks ## the table of make bench for gemma-3-270m and Qwen2.5-Coder-0.5B: no row below llama-server (fetches 700 MB)
+	go run ./internal/benchsuite -floor 1 -model "$$($(FETCH) window-model)" -out build/out/bench/gemma-3-270m $(ARGS)
+	go run ./internal/benchsuite -floor 1 -model "$$($(FETCH) tool-model)" -out build/out/bench/qwen2.5-coder-0.5b $(ARGS)
+
 .PHONY: eval-tools
 eval-tools: build yardsticks ## count right tool calls of a real model, beside llama-server (fetches 490 MB)
 	@go run ./internal/evaltools -model "$$($(FETCH) tool-model)" $(ARGS)

@@ -185,7 +185,7 @@ func TestAddressForOthersIsRefused(t *testing.T) {
 // TestQuickBenchmark runs the comparison with llama-server with tiny numbers: it
 // has to make its report. No figure is asserted.
 func TestQuickBenchmark(t *testing.T) {
-	runBenchsuite(t, "-only", "single,mixed", "-context", "4096", "-sequences", "4")
+	runBenchsuite(t, "-only", "single,mixed,tools", "-context", "4096", "-sequences", "4")
 }
 
 // TestBenchCommand measures a running server with hearth bench.

@@ -37,7 +37,9 @@ func newBenchCommand() *cobra.Command {
 		Long: `Send streaming chat requests to a running server, Hearth or any other that speaks
 OpenAI's API, and print tokens per second, the time to the first token (TTFT) and
 the time between tokens (ITL) as the clients saw them; or requests for embeddings,
-and print the tokens that were embedded and the time to an answer.
+and print the tokens that were embedded and the time to an answer. Where answers
+are JSON or tool calls it counts those that are whole and follow their schema; of
+conversations it prints what was computed of the prompts, turn by turn.
 
 The prompts are made of random words from the seed, so a new seed measures a
 server that has cached nothing, and the same seed repeats the same requests.
@@ -70,7 +72,7 @@ Scenarios:
 func scenarioList() string {
 	var b strings.Builder
 	for _, s := range loadgen.Scenarios() {
-		fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.Title)
+		fmt.Fprintf(&b, "  %-20s %s\n", s.Name, s.Title)
 	}
 	return b.String()
 }
@@ -109,7 +111,7 @@ func runBench(ctx context.Context, f benchFlags, out, status io.Writer) error {
 		return benchFailure(err, f.url)
 	}
 	sum := loadgen.Summarize(result)
-	printSummary(out, scenario.Embeds(), sum)
+	printSummary(out, scenario, sum)
 	if f.jsonFile == "" {
 		return nil
 	}
@@ -137,9 +139,9 @@ func benchFailure(err error, address string) error {
 }
 
 // printSummary writes the figures that a person reads.
-func printSummary(w io.Writer, embeds bool, s loadgen.Summary) {
+func printSummary(w io.Writer, scenario loadgen.Scenario, s loadgen.Summary) {
 	fmt.Fprintf(w, "requests       %d\n", s.Requests)
-	if embeds {
+	if scenario.Embeds() {
 		fmt.Fprintf(w, "tokens         %d embedded in %.1f s, %.1f tokens/s\n", s.Tokens, s.WindowMS/1000, s.TokensPerSecond)
 		fmt.Fprintf(w, "answers after  p50 %.0f ms, p99 %.0f ms, most %.0f ms\n", s.TTFT.P50, s.TTFT.P99, s.TTFT.Max)
 		return
@@ -148,6 +150,12 @@ func printSummary(w io.Writer, embeds bool, s loadgen.Summary) {
 	fmt.Fprintf(w, "prompt tokens  %d, %d of them cached\n", s.PromptTokens, s.CachedTokens)
 	fmt.Fprintf(w, "TTFT           p50 %.0f ms, p99 %.0f ms, most %.0f ms\n", s.TTFT.P50, s.TTFT.P99, s.TTFT.Max)
 	fmt.Fprintf(w, "ITL            p50 %.1f ms, p99 %.1f ms, most %.0f ms\n", s.ITL.P50, s.ITL.P99, s.ITL.Max)
+	if scenario.Documents() {
+		fmt.Fprintf(w, "documents      %d whole ones, %.2f a second\n", s.Documents, s.DocumentsPerSecond)
+	}
+	for i, t := range s.Turns {
+		fmt.Fprintf(w, "turn %-2d        %d prompt tokens, %d new, %d cached, %d old ones computed again\n", i+1, t.PromptTokens, t.NewTokens, t.CachedTokens, t.Recomputed)
+	}
 	if s.Short > 0 {
 		fmt.Fprintf(w, "%d answers ended before the number of tokens asked for: compare tokens/s, not times\n", s.Short)
 	}

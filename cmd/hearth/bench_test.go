@@ -62,6 +62,27 @@ func TestBenchCommand(t *testing.T) {
 	}
 }
 
+// TestBenchCommandShowsDocumentsAndTurns asks for what a server answers in
+// another way than it should: no answer is a document.
+func TestBenchCommandShowsDocumentsAndTurns(t *testing.T) {
+	for scenario, want := range map[string]string{
+		"json-keys": "documents      0 whole ones, 0.00 a second\n",
+		"agents":    "turn 2         6 prompt tokens, 0 new, 0 cached, 6 old ones computed again\n",
+	} {
+		cmd := newBenchCommand()
+		var out, status bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetErr(&status)
+		cmd.SetArgs([]string{"--url", chatServer(t), "--scenario", scenario, "--clients", "2", "--requests", "2"})
+		if err := cmd.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: the output lacks %q:\n%s", scenario, want, out.String())
+		}
+	}
+}
+
 func TestBenchCommandErrors(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()

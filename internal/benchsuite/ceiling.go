@@ -14,19 +14,22 @@ import (
 	"hearth/internal/loadgen"
 )
 
-// ceiling is what llama-batched-bench reaches at a scenario's lengths: tokens per
-// second of a program that has nothing to do but compute.
+// ceiling is what llama-batched-bench reaches at a scenario's lengths: what a
+// program does that has nothing to do but compute.
 type ceiling struct {
-	Scenario        string   `json:"scenario"`
+	Entry           string   `json:"scenario"`
 	Round           int      `json:"round"`
 	Command         []string `json:"command"`
-	TokensPerSecond float64  `json:"tokens_per_second"`
+	TokensPerSecond float64  `json:"tokens_per_second"` // prefill included
+	// StepMS is the time of one step of all sequences while they decode, on
+	// average over the depths that the scenario's answers pass.
+	StepMS float64 `json:"step_ms"`
 }
 
 // ceilingArgs returns the lengths of a run as flags of llama-batched-bench; nil
 // for traffic that it has no counterpart of.
 func ceilingArgs(r *loadgen.Result, sum loadgen.Summary) []string {
-	if len(r.Scenario.Groups) != 1 || r.Scenario.Embeds() || sum.Requests == 0 {
+	if len(r.Scenario.Groups) != 1 || r.Scenario.Embeds() || r.Scenario.Converses() || sum.Requests == 0 {
 		return nil
 	}
 	group := r.Scenario.Groups[0]
@@ -42,10 +45,10 @@ func ceilingArgs(r *loadgen.Result, sum loadgen.Summary) []string {
 }
 
 // measureCeiling runs llama-batched-bench.
-func measureCeiling(ctx context.Context, s settings, scenario string, round int, lengths []string) (ceiling, error) {
+func measureCeiling(ctx context.Context, s settings, e *entry, round int, lengths []string) (ceiling, error) {
 	argv := append([]string{
 		filepath.Join(s.Yardstick, "llama-batched-bench"), "-m", s.Model,
-		"-c", strconv.Itoa(s.Context), "-t", strconv.Itoa(s.Threads), "--output-format", "jsonl",
+		"-c", strconv.Itoa(max(s.Context, e.Context)), "-t", strconv.Itoa(s.Threads), "--output-format", "jsonl",
 	}, lengths...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = diesWithUs()
@@ -55,15 +58,16 @@ func measureCeiling(ctx context.Context, s settings, scenario string, round int,
 	if err != nil {
 		return ceiling{}, fmt.Errorf("run %s: %w\n%s", strings.Join(argv, " "), err, failure.String())
 	}
-	rate, err := parseCeiling(out)
+	c, err := parseCeiling(out)
 	if err != nil {
 		return ceiling{}, fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
 	}
-	return ceiling{Scenario: scenario, Round: round, Command: argv, TokensPerSecond: rate}, nil
+	c.Entry, c.Round, c.Command = e.Name, round, argv
+	return c, nil
 }
 
-// parseCeiling returns generated tokens per second, prefill included.
-func parseCeiling(out []byte) (float64, error) {
+// parseCeiling reads the figures of the only row.
+func parseCeiling(out []byte) (ceiling, error) {
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
 		var row struct {
@@ -75,9 +79,12 @@ func parseCeiling(out []byte) (float64, error) {
 		if err := json.Unmarshal(lines.Bytes(), &row); err != nil || row.Sequences == 0 {
 			continue // the program prints other lines too
 		}
-		if seconds := row.Prefill + row.Decode; seconds > 0 {
-			return float64(row.Tokens*row.Sequences) / seconds, nil
+		if seconds := row.Prefill + row.Decode; seconds > 0 && row.Tokens > 0 {
+			return ceiling{
+				TokensPerSecond: float64(row.Tokens*row.Sequences) / seconds,
+				StepMS:          row.Decode / float64(row.Tokens) * 1000,
+			}, nil
 		}
 	}
-	return 0, fmt.Errorf("no result in its output: %.300q", out)
+	return ceiling{}, fmt.Errorf("no result in its output: %.300q", out)
 }

@@ -3,9 +3,11 @@
 //
 //	go run ./internal/benchsuite [-rounds N] [-only a,b] [-quick] [-out DIR]
 //
-// In each round every scenario is run on each system, a freshly started process
-// each time: Hearth, llama-server as it comes, llama-server tuned for the
-// scenario; the next round takes them in the opposite order. All get the same
+// The catalog is a table of entries: a scenario of internal/loadgen, the systems
+// that are compared in it, and the goals. In each round every entry is run on each
+// of its systems, a freshly started process each time: Hearth, Hearths of other
+// configurations where the entry names any, llama-server as it comes, llama-server
+// tuned for the entry; the next round takes them in the opposite order. All get the same
 // model, threads, total context, number of sequences and, byte for byte, the
 // same requests, whose words come from a seed that each round has of its own. The
 // load generator is a child process of one thread, pinned to the last CPU, for
@@ -14,7 +16,8 @@
 //
 // It writes report.md, report.svg, report.json and, line by line while it runs,
 // raw.jsonl with the arrival time of every token. A goal that is missed stays in
-// the report and is marked; the exit status says only whether the report was made.
+// the report and is marked, as is a run that failed; the exit status says only
+// whether the report was made.
 //
 // The program owns the processes that it starts and stops every one of them,
 // also when it is interrupted; if it is killed, the kernel does. It runs one

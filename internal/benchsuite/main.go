@@ -12,11 +12,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"hearth/internal/loadgen"
 )
 
 func main() {
@@ -57,19 +56,21 @@ func runMain(ctx context.Context, args []string) error {
 func parse(args []string, self string, status io.Writer) (*suite, error) {
 	s := &suite{self: self, status: status}
 	set := &s.settings
-	var names string
+	var names, tuning string
 	flags := flag.NewFlagSet("benchsuite", flag.ContinueOnError)
 	flags.StringVar(&set.Hearth, "hearth", "build/out/bin/hearth", "the hearth binary")
 	flags.StringVar(&set.Yardstick, "yardsticks", "build/out/yardsticks", "folder of llama-server and llama-batched-bench")
 	flags.StringVar(&set.Model, "model", modelFile("HEARTH_TEST_MODEL", "SmolLM2-135M-Instruct.Q4_1.gguf"), "GGUF file to serve")
 	flags.StringVar(&set.Embedder, "embedding-model", modelFile("HEARTH_TEST_EMBEDDING_MODEL", "all-MiniLM-L6-v2.F16.gguf"), "GGUF file that the embed scenarios serve")
 	flags.StringVar(&s.dir, "out", "build/out/bench", "folder for the report")
-	flags.StringVar(&names, "only", strings.Join(loadgen.Names(), ","), "scenarios to run")
+	flags.StringVar(&names, "only", "", "scenarios to run, divided by commas (default: all)")
 	flags.IntVar(&set.Context, "context", 16384, "cells of context in all")
 	flags.IntVar(&set.Sequences, "sequences", 8, "requests at one time")
 	flags.IntVar(&set.Threads, "threads", runtime.NumCPU(), "compute threads")
-	flags.IntVar(&set.Rounds, "rounds", 3, "how often every scenario runs on every system")
+	flags.IntVar(&set.Rounds, "rounds", 5, "how often every scenario runs on every system")
 	flags.Uint64Var(&set.Seed, "seed", 0, "seed of the first round's prompts (0: a random one)")
+	flags.Float64Var(&set.Floor, "floor", 0, "replace all goals: no row below so many times llama-server as it comes")
+	flags.StringVar(&tuning, "tuning", "", "flags of the tuned llama-server, instead of those that are known to serve it best")
 	flags.BoolVar(&set.Quick, "quick", false, "one round of tiny numbers, to see that everything works; its figures mean nothing")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -88,31 +89,30 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 			return nil, fmt.Errorf("%s is %d: it must be at least 1", flagName, v)
 		}
 	}
-	for name := range strings.SplitSeq(names, ",") {
-		scenario, err := loadgen.Find(strings.TrimSpace(name))
-		if err != nil {
-			return nil, fmt.Errorf("-only: %w", err)
-		}
+	if set.Floor < 0 {
+		return nil, fmt.Errorf("-floor is %g: it must not be below 0", set.Floor)
+	}
+	if tuning != "" {
+		set.Tuning = strings.Fields(tuning)
+	}
+	chosen, err := choose(names)
+	if err != nil {
+		return nil, err
+	}
+	for i := range chosen {
 		if set.Quick {
-			scenario = quick(scenario)
+			chosen[i].quick()
 		}
-		s.scenarios = append(s.scenarios, scenario)
+		if set.Floor > 0 {
+			chosen[i].floor(set.Floor)
+		}
 	}
+	if set.Floor > 0 && names == "" {
+		// Those serve a model of their own, whatever -model says.
+		chosen = slices.DeleteFunc(chosen, func(e entry) bool { return e.Scenario.Embeds() })
+	}
+	s.entries = chosen
 	return s, nil
-}
-
-// quick makes a scenario tiny.
-func quick(s loadgen.Scenario) loadgen.Scenario {
-	for i := range s.Groups {
-		g := &s.Groups[i]
-		g.Clients = min(g.Clients, 2)
-		g.Requests = min(g.Requests, 1)
-		g.MaxTokens = min(g.MaxTokens, 8)
-		g.PromptWords = min(g.PromptWords, 60)
-		g.SharedSystemWords = min(g.SharedSystemWords, 60)
-		g.Texts = min(g.Texts, 3)
-	}
-	return s
 }
 
 // modelFile is where make leaves a model, unless the environment names another.
@@ -132,8 +132,8 @@ func (s *suite) execute(ctx context.Context) (*report, error) {
 	runtime.LockOSThread() // for diesWithUs
 	defer runtime.UnlockOSThread()
 	needed := []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench")}
-	for _, scenario := range s.scenarios {
-		if scenario.Embeds() {
+	for i := range s.entries {
+		if s.entries[i].Scenario.Embeds() {
 			needed = append(needed, s.settings.Embedder)
 		} else {
 			needed = append(needed, s.settings.Model)
@@ -154,8 +154,9 @@ func (s *suite) execute(ctx context.Context) (*report, error) {
 	defer raw.Close()
 	s.raw = raw
 	m := describe(s.settings)
-	fmt.Fprintf(s.status, "%d rounds of %d scenarios on %d systems, seed %d, %s, load averages %s\n",
-		s.settings.Rounds, len(s.scenarios), len(systems), s.settings.Seed, m.CPU, m.Load)
+	plan := newClock(&s.settings, s.entries, time.Now())
+	fmt.Fprintf(s.status, "%s of %d scenarios, %d runs, about %s on a machine of two cores; seed %d, %s, load averages %s\n",
+		count(s.settings.Rounds, "round"), len(s.entries), plan.steps, minutes(plan.left()), s.settings.Seed, m.CPU, m.Load)
 	if err := s.measure(ctx); err != nil {
 		return nil, err
 	}

@@ -20,9 +20,10 @@ func writeMarkdown(w io.Writer, r *report) error {
 	writeTable(&b, r)
 	b.WriteString("\nFigures are medians over the rounds with least–most in brackets. A ratio is Hearth over llama-server in the\n" +
 		"same round; ↑ marks figures where more is better, ↓ where less is. Ratios count: absolute figures differ from\n" +
-		"machine to machine. The ceiling is llama-batched-bench of the same build at the same lengths, with nothing shared\n" +
-		"but what the scenario shares and no server around it.\n\n")
-	b.WriteString("## How it was measured\n\n")
+		"machine to machine. llama-batched-bench is of the same build, at the same lengths, with nothing shared but what the\n" +
+		"scenario shares and no server around it: its ITL is the mean step over the depths that the answers pass.\n")
+	writeTalks(&b, r)
+	b.WriteString("\n## How it was measured\n\n")
 	writeFacts(&b, r)
 	b.WriteString("\n## The commands\n\n")
 	writeCommands(&b, r)
@@ -37,21 +38,42 @@ func writeMarkdown(w io.Writer, r *report) error {
 }
 
 func writeTable(b *strings.Builder, r *report) {
-	b.WriteString("| scenario | figure | Hearth | llama-server | ratio | tuned | ratio to tuned | ceiling | goal |\n")
+	b.WriteString("| scenario | figure | Hearth | llama-server | ratio | tuned | ratio to tuned | others (ratio) | goals |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	last := ""
-	for _, row := range r.Rows {
+	for i := range r.Rows {
+		row := &r.Rows[i]
 		title := row.Title
 		if title == last {
 			title = ""
 		}
 		last = row.Title
-		ceiling := ""
-		if row.Ceiling != nil {
-			ceiling = figures(*row.Ceiling)
+		var others, goals []string
+		for _, system := range row.Others {
+			others = append(others, fmt.Sprintf("%s: %s (%s)", system, figures(row.Figures[system]), times(row.Ratios[system])))
+		}
+		for k := range row.Goals {
+			goals = append(goals, row.Goals[k].text())
 		}
 		fmt.Fprintf(b, "| %s | %s, %s %s | %s | %s | %s | %s | %s | %s | %s |\n", title, row.Metric, row.Unit, arrow(row.More),
-			figures(row.Hearth), figures(row.Plain), bold(times(row.ToPlain), row.Goal != nil), figures(row.Tuned), times(row.ToTuned), ceiling, verdict(row))
+			figures(row.Figures[hearth]), figures(row.Figures[plain]), bold(times(row.Ratios[plain]), len(row.Goals) > 0),
+			figures(row.Figures[tuned]), times(row.Ratios[tuned]), strings.Join(others, "<br>"), strings.Join(goals, "<br>"))
+	}
+}
+
+// writeTalks shows, turn by turn, what was computed of the prompts.
+func writeTalks(b *strings.Builder, r *report) {
+	if len(r.Talks) == 0 {
+		return
+	}
+	b.WriteString("\n## Conversations, turn by turn\n\n" +
+		"Prompt tokens of all requests of a turn: those that are new since the turn before (its answer and what was said\n" +
+		"then), those that the server took from a cache, and those that it computed although the turn before had them.\n\n" +
+		"| scenario | system | turn | prompt tokens | new | cached | old, computed again |\n|---|---|---|---|---|---|---|\n")
+	for _, t := range r.Talks {
+		for n, turn := range t.Turns {
+			fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d |\n", t.Entry, t.System, n+1, turn.PromptTokens, turn.NewTokens, turn.CachedTokens, turn.Recomputed)
+		}
 	}
 }
 
@@ -69,26 +91,27 @@ func bold(s string, yes bool) string {
 	return s
 }
 
-// verdict says whether the goal was reached, and in how many rounds.
-func verdict(r row) string {
-	if r.Goal == nil {
-		return ""
-	}
-	sign, good := "≤", func(v float64) bool { return v <= r.Goal.Bound }
-	if r.Goal.More {
-		sign, good = "≥", func(v float64) bool { return v >= r.Goal.Bound }
-	}
-	rounds := 0
-	for _, v := range r.ToPlain.Values {
-		if good(v) {
-			rounds++
-		}
+// text says whether the goal was reached, and in how many rounds.
+func (v *verdict) text() string {
+	sign := "≤"
+	if v.More {
+		sign = "≥"
 	}
 	word := "✗ FALLS SHORT of"
-	if *r.Reached {
+	if v.Reached {
 		word = "✓ reached"
 	}
-	return fmt.Sprintf("%s %s %.3g (%d of %s)", word, sign, r.Goal.Bound, rounds, count(len(r.ToPlain.Values), "round"))
+	what := ""
+	if v.Of != "" {
+		what = " by " + v.Of
+	}
+	if v.Against != "" {
+		what += " of " + v.Against
+	}
+	if len(v.Value.Values) == 0 {
+		return fmt.Sprintf("%s %s %.3g%s (nothing measured)", word, sign, v.Bound, what)
+	}
+	return fmt.Sprintf("%s %s %.3g%s: %s (%d of %s)", word, sign, v.Bound, what, ratio(v.Value.Median), v.Rounds, count(len(v.Value.Values), "round"))
 }
 
 // figures prints a spread with as many digits as it carries.
@@ -150,46 +173,66 @@ func writeFacts(b *strings.Builder, r *report) {
 		"  of %d short requests; the systems in turn, the next round in the opposite order; greedy sampling; the load\n"+
 		"  generator one thread, pinned to the last CPU.\n",
 		count(r.Settings.Rounds, "round"), r.Settings.Seed, r.Begin.Format(time.DateTime), r.End.Format(time.DateTime), r.End.Sub(r.Begin).Round(time.Second), r.Settings.Sequences)
-	for _, s := range r.Plan {
-		var groups []string
-		for _, g := range s.Groups {
-			requests := count(g.Requests, "request") + " each"
-			if g.Requests == 0 {
-				requests = "one request after another until the others are done"
-			}
-			text := fmt.Sprintf("%s, %s, prompts of %d words, %d tokens out", count(g.Clients, "client"), requests, g.PromptWords, g.MaxTokens)
-			if s.Embeds() {
-				text = fmt.Sprintf("%s, %s, %s of %d words, a half and a quarter of that in turn, on %s", count(g.Clients, "client"), requests,
-					count(g.Texts, "text"), g.PromptWords, filepath.Base(r.Settings.Embedder))
-			}
-			if g.SharedSystemWords > 0 {
-				text += fmt.Sprintf(", one system prompt of %d words", g.SharedSystemWords)
-			}
-			groups = append(groups, text)
-		}
-		fmt.Fprintf(b, "- `%s` (%s): %s.\n", s.Name, s.Title, strings.Join(groups, "; "))
+	for i := range r.Plan {
+		writeEntry(b, &r.Plan[i], r.Settings)
 	}
-	b.WriteString("- Cold start is the median over the scenarios of a round, peak memory (VmHWM) the largest.\n")
+	b.WriteString("- Cold start is the median over the scenarios of a round; peak memory (VmHWM) has a scenario of its own.\n")
 	b.WriteString("- Every sample is in `raw.jsonl`, one run a line.\n")
+}
+
+func writeEntry(b *strings.Builder, e *entry, set settings) {
+	var groups []string
+	for _, g := range e.Scenario.Groups {
+		requests := count(g.Requests, "request") + " each"
+		if g.Requests == 0 {
+			requests = "one request after another until the others are done"
+		}
+		text := fmt.Sprintf("%s, %s, prompts of %d words, %d tokens out", count(g.Clients, "client"), requests, g.PromptWords, g.MaxTokens)
+		if e.Scenario.Embeds() {
+			text = fmt.Sprintf("%s, %s, %s of %d words, a half and a quarter of that in turn, on %s", count(g.Clients, "client"), requests,
+				count(g.Texts, "text"), g.PromptWords, filepath.Base(set.Embedder))
+		}
+		if g.SharedSystemWords > 0 {
+			text += fmt.Sprintf(", one system prompt of %d words", g.SharedSystemWords)
+		}
+		if g.Conversations > 0 {
+			text += fmt.Sprintf(", the turns of %s each, %d new words a turn", count(g.Conversations, "conversation"), g.TurnWords)
+		}
+		if g.Tools > 0 {
+			text += fmt.Sprintf(", %s offered", count(g.Tools, "tool"))
+		}
+		groups = append(groups, text)
+	}
+	more := ""
+	if e.Sequences > set.Sequences || e.Context > set.Context {
+		more = fmt.Sprintf("; %d sequences in %d cells", max(e.Sequences, set.Sequences), max(e.Context, set.Context))
+	}
+	fmt.Fprintf(b, "- `%s` (%s): %s%s.\n", e.Name, e.Title, strings.Join(groups, "; "), more)
 }
 
 func writeCommands(b *strings.Builder, r *report) {
 	seen := map[string]bool{}
 	for _, run := range r.Runs {
-		line := shorten(run.Command)
-		if run.System == tuned {
-			line = run.Scenario + ": " + line
+		if len(run.Command) == 0 {
+			continue // it did not get that far
+		}
+		line := fmt.Sprintf("`%s`", shorten(run.Command))
+		if run.Config != "" {
+			line += fmt.Sprintf(" with `%s`", strings.TrimSpace(run.Config))
+		}
+		if run.System != hearth && run.System != plain {
+			line = run.Entry + ": " + line
 		}
 		if !seen[run.System+line] {
 			seen[run.System+line] = true
-			fmt.Fprintf(b, "- %s: `%s`\n", run.System, line)
+			fmt.Fprintf(b, "- %s: %s\n", run.System, line)
 		}
 	}
 	for _, c := range r.Ceilings {
 		line := shorten(c.Command)
-		if !seen[c.Scenario+line] {
-			seen[c.Scenario+line] = true
-			fmt.Fprintf(b, "- ceiling, %s, round %d: `%s`\n", c.Scenario, c.Round+1, line)
+		if !seen[c.Entry+line] {
+			seen[c.Entry+line] = true
+			fmt.Fprintf(b, "- %s, %s, round %d: `%s`\n", batchedBench, c.Entry, c.Round+1, line)
 		}
 	}
 }

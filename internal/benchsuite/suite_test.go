@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/signal"
@@ -78,7 +79,8 @@ func fakeServer(ctx context.Context, args []string) error {
 	mux.HandleFunc("POST /tokenize", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tokens":[2]}`) })
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
-			MaxTokens int `json:"max_tokens"`
+			MaxTokens int               `json:"max_tokens"`
+			Messages  []json.RawMessage `json:"messages"`
 		}
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -88,7 +90,7 @@ func fakeServer(ctx context.Context, args []string) error {
 			fmt.Fprint(w, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n")
 			w.(http.Flusher).Flush()
 		}
-		fmt.Fprintf(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", body.MaxTokens)
+		fmt.Fprintf(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", 40*len(body.Messages), body.MaxTokens)
 	})
 	mux.HandleFunc("POST /v1/embeddings", func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
@@ -137,7 +139,7 @@ func fakes(t *testing.T, more ...string) (flags []string, self string) {
 }
 
 func TestSuiteMakesAWholeReport(t *testing.T) {
-	flags, self := fakes(t, "-quick", "-only", "single,mixed,parallel,json-schema,embed-lists")
+	flags, self := fakes(t, "-quick", "-only", "single,mixed,agents,restart,embed-lists")
 	var status bytes.Buffer
 	s, err := parse(flags, self, &status)
 	if err != nil {
@@ -147,30 +149,166 @@ func TestSuiteMakesAWholeReport(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, status.String())
 	}
-	if len(r.Runs) != 15 || len(r.Ceilings) != 3 {
-		t.Errorf("%d runs and %d ceilings, want 15 and 3", len(r.Runs), len(r.Ceilings))
+	if len(r.Runs) != 16 || len(r.Ceilings) != 1 {
+		t.Errorf("%d runs and %d ceilings, want 16 and 1", len(r.Runs), len(r.Ceilings))
 	}
 	for _, run := range r.Runs {
-		if run.ColdStart <= 0 || run.PeakBytes <= 0 || run.Summary.Tokens == 0 {
-			t.Errorf("%s on %s: cold start %.1f ms, peak %d bytes, %d tokens: none may be zero", run.Scenario, run.System, run.ColdStart, run.PeakBytes, run.Summary.Tokens)
+		if run.Failed != "" || run.ColdStart <= 0 || run.PeakBytes <= 0 || run.Summary.Tokens == 0 {
+			t.Errorf("%s on %s: %s; cold start %.1f ms, peak %d bytes, %d tokens: none may be zero", run.Entry, run.System, run.Failed, run.ColdStart, run.PeakBytes, run.Summary.Tokens)
+		}
+		if run.Entry == "mixed" && (run.Wait <= 0 || run.Phases[alone].Requests != 1) || run.Entry == "restart" && run.Phases[again].TTFT.N != 1 {
+			t.Errorf("%s on %s: wait %g, phases %+v", run.Entry, run.System, run.Wait, run.Phases)
 		}
 	}
 	judged := 0
 	for _, row := range r.Rows {
-		if row.Reached != nil {
-			judged++
-		}
-		if row.Metric == throughput.name && row.Scenario == "single" && (row.Ceiling == nil || row.Ceiling.Median != 16) {
-			t.Errorf("ceiling of one stream is %+v, want 16 tokens/s", row.Ceiling)
+		judged += len(row.Goals)
+		for _, g := range row.Goals {
+			if len(g.Value.Values) != 1 {
+				t.Errorf("%s %s: nothing was measured for the goal against %q", row.Entry, row.Metric, g.Against)
+			}
 		}
 	}
-	if judged != 4 {
-		t.Errorf("%d rows are judged by a goal, want 4", judged)
+	if judged != 14 {
+		t.Errorf("%d goals are judged, want 14", judged)
 	}
-	if !strings.Contains(status.String(), "[20/20]") {
-		t.Errorf("the progress does not end at the last step:\n%s", status.String())
+	if v := against(t, find(t, r, "single", itl50.name), batchedBench); len(v.Value.Values) != 1 {
+		t.Errorf("the ceiling's step is not compared: %+v", v)
+	}
+	if len(r.Talks) != 3 || len(r.Talks[0].Turns) != 2 || r.Talks[0].Turns[1].NewTokens != 2*80 {
+		t.Errorf("conversations %+v, want two turns on three systems, with 80 new tokens in each second", r.Talks)
+	}
+	if !strings.Contains(status.String(), "[17/17]") || !strings.Contains(status.String(), "17 runs, about ") {
+		t.Errorf("the progress does not begin with an estimate and end at the last step:\n%s", status.String())
 	}
 	checkFiles(t, s.dir, len(r.Runs))
+}
+
+// TestSystems holds what each system is told.
+func TestSystems(t *testing.T) {
+	s := settings{Hearth: "hearth", Yardstick: "y", Model: "models/SmolLM2-135M.gguf", Embedder: "e.gguf", Context: 100, Sequences: 8, Threads: 2}
+	told := func(system, name string) string {
+		t.Helper()
+		chosen, err := choose(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		argv, config, err := s.command(system, &chosen[0], 7, &place{dir: dir, data: "/d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isHearth(&chosen[0], system) {
+			raw, err := os.ReadFile(filepath.Join(dir, "hearth.yaml"))
+			if err != nil || !strings.HasSuffix(string(raw), config) {
+				t.Errorf("%s of %s: the configuration file is %q, %v; want it to end in %q", system, name, raw, err, config)
+			}
+		}
+		return strings.ReplaceAll(strings.Join(argv, " "), dir, "DIR") + "\n" + config
+	}
+	tests := []struct{ system, entry, want string }{
+		{hearth, "single", "hearth serve --config DIR/hearth.yaml --model models/SmolLM2-135M.gguf --listen 127.0.0.1:7 --context 100 --sequences 8 --threads 2\n"},
+		{lookupOff, "single", "engine: {prompt_lookup: {off: true}}\n"},
+		{hearth, "shared-prefix-32", "--context 40960 --sequences 32"},
+		{plain, "parallel", "y/llama-server -m models/SmolLM2-135M.gguf --host 127.0.0.1 --port 7 -c 100 -np 8 -t 2\n"},
+		{plain, "shared-prefix-32", "-c 40960 -np 32"},
+		{tuned, "mixed", "--cache-ram 0 -b 128 -ub 128"},
+		{plain, "tools", "--jinja --chat-template-file DIR/smollm2-tools.jinja"},
+		{plain, "embed", "-m e.gguf"},
+	}
+	for _, tt := range tests {
+		if got := told(tt.system, tt.entry); !strings.Contains(got, tt.want) {
+			t.Errorf("%s in %s is told\n%s\nwant\n%s", tt.system, tt.entry, got, tt.want)
+		}
+	}
+	s.Model, s.Tuning = "gemma-3-270m.Q4.gguf", []string{"-ub", "9"}
+	if got := told(hearth, "parallel"); !strings.Contains(got, "--model bench") || !strings.Contains(got, `chat_template: "`) {
+		t.Errorf("Hearth gets no template for a model without one: %s", got)
+	}
+	if got := told(tuned, "parallel"); !strings.Contains(got, "DIR/gemma.jinja -ub 9\n") {
+		t.Errorf("the tuned one is told %s", got)
+	}
+}
+
+func TestFloorReplacesTheGoals(t *testing.T) {
+	flags, self := fakes(t, "-floor", "1", "-only", "mixed,parallel")
+	s, err := parse(flags, self, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.entries[0].Goals, (goal{Metric: itl99.name, Against: plain, Bound: 1}); len(got) != 1 || got[0] != want {
+		t.Errorf("goals of mixed %+v, want %+v", got, want)
+	}
+	if got, want := s.entries[1].Goals, (goal{Metric: throughput.name, Against: plain, Bound: 1, More: true}); len(got) != 1 || got[0] != want {
+		t.Errorf("goals of parallel %+v, want %+v", got, want)
+	}
+}
+
+// TestCatalog holds that every entry can be judged.
+func TestCatalog(t *testing.T) {
+	all, err := entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for i := range all {
+		e := &all[i]
+		if names[e.Name] || len(e.Shown) == 0 || e.Seconds <= 0 {
+			t.Errorf("%s: is named twice, or shows nothing, or takes no time", e.Name)
+		}
+		names[e.Name] = true
+		systems := append(e.systems(0), "")
+		if e.Ceiling {
+			systems = append(systems, batchedBench)
+		}
+		for _, g := range e.Goals {
+			if !slices.ContainsFunc(e.Shown, func(m metric) bool { return m.name == g.Metric }) {
+				t.Errorf("%s: a goal on %q, which is not shown", e.Name, g.Metric)
+			}
+			if !slices.Contains(systems, g.Against) || g.Of != "" && !slices.Contains(systems, g.Of) {
+				t.Errorf("%s: a goal of %q against %q, which are not all measured", e.Name, g.Of, g.Against)
+			}
+		}
+		if e.SameText != "" && !slices.Contains(systems, e.SameText) {
+			t.Errorf("%s: compares texts with %q, which is not measured", e.Name, e.SameText)
+		}
+	}
+}
+
+func TestWaitInTurn(t *testing.T) {
+	result := func(requests int, waits ...float64) *loadgen.Result {
+		r := &loadgen.Result{Scenario: loadgen.Scenario{Groups: []loadgen.Group{{Name: "endless"}, {Name: "p", Requests: requests}}}}
+		r.Samples = append(r.Samples, loadgen.Sample{Group: "endless", Arrivals: []float64{9000}})
+		for _, w := range waits {
+			r.Samples = append(r.Samples, loadgen.Sample{Group: "p", Start: 5, Arrivals: []float64{5 + w, 6 + w}})
+		}
+		return r
+	}
+	// In turn: 100, 200, 300. Answered after 400, 150, 450.
+	if got := waitInTurn(result(1, 400, 150, 450), result(3, 100, 100, 100)); got != 2 {
+		t.Errorf("waitInTurn = %v, want 400/200", got)
+	}
+	if got := waitInTurn(result(1), result(3)); !math.IsNaN(got) {
+		t.Errorf("waitInTurn of nothing = %v", got)
+	}
+}
+
+func TestTextsAreCompared(t *testing.T) {
+	s := &suite{settings: settings{Rounds: 2}, entries: []entry{{Name: "x", SameText: "other"}}}
+	add := func(system string, round int, texts ...string) {
+		r := run{Entry: "x", System: system, Round: round, Result: &loadgen.Result{}}
+		for i, text := range texts {
+			r.Result.Samples = append(r.Result.Samples, loadgen.Sample{Group: "g", Client: i, Text: text})
+		}
+		s.runs = append(s.runs, r)
+	}
+	add(hearth, 0, "a", "b")
+	add("other", 0, "a", "c")
+	add(hearth, 1, "d")
+	add("other", 1, "d")
+	if got := compareTexts(s); len(got) != 1 || got[0].Answers != 3 || got[0].Differ != 1 {
+		t.Errorf("compared %+v, want 1 of 3 to differ", got)
+	}
 }
 
 func checkFiles(t *testing.T, dir string, runs int) {
@@ -186,7 +324,8 @@ func checkFiles(t *testing.T, dir string, runs int) {
 	for ; lines.Scan(); n++ {
 		var r struct {
 			run
-			Result loadgen.Result `json:"result"`
+			Result  loadgen.Result             `json:"result"`
+			Results map[string]*loadgen.Result `json:"phase_results"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil || r.System == "" || len(r.Result.Samples) == 0 {
 			t.Errorf("line %d of raw.jsonl: %v, system %q, %d samples", n+1, err, r.System, len(r.Result.Samples))
@@ -199,7 +338,7 @@ func checkFiles(t *testing.T, dir string, runs int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"quick run", "≥ 0.97", "≤ 0.1", "one stream", "cold start", "peak resident memory", "--port PORT", "-npp 40", "same number of prompt tokens"} {
+	for _, want := range []string{"quick run", "≤ 0.0333 of llama-server", "≤ 2:", "one stream", "cold start", "--port PORT", "-npp 40", "same number of prompt tokens", "turn by turn", "prompt_lookup: {off: true}"} {
 		if !strings.Contains(string(markdown), want) {
 			t.Errorf("report.md lacks %q", want)
 		}
@@ -220,13 +359,21 @@ func checkFiles(t *testing.T, dir string, runs int) {
 
 func TestSuiteSaysWhichServerDied(t *testing.T) {
 	flags, self := fakes(t, "-quick", "-only", "shared-prefix", "-model", refusedModel)
-	s, err := parse(flags, self, io.Discard)
+	var status bytes.Buffer
+	s, err := parse(flags, self, &status)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.execute(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "shared-prefix on llama-server, tuned") || !strings.Contains(err.Error(), "this flag is refused") {
-		t.Errorf("error %v, want one that names scenario and system and shows the log", err)
+	r, err := s.execute(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Join(r.Notes, "\n")
+	if !strings.Contains(said, "shared-prefix on llama-server, tuned: it FAILED") || !strings.Contains(said, "this flag is refused") {
+		t.Errorf("notes %s: want one that names scenario and system and shows the log", said)
+	}
+	if !strings.Contains(status.String(), "FAILED") {
+		t.Errorf("the failure is not told when it happens:\n%s", status.String())
 	}
 }
 
@@ -242,7 +389,7 @@ func TestSuiteNeedsItsPrograms(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-only", "huge"}, {"-threads", "-1"}, {"extra"}} {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-only", "huge"}, {"-threads", "-1"}, {"-floor", "-1"}, {"extra"}} {
 		if _, err := parse(args, "", io.Discard); err == nil {
 			t.Errorf("parse(%v) was accepted", args)
 		}
@@ -250,8 +397,9 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestOrderFavoursNobody(t *testing.T) {
-	if !slices.Equal(order(0), []string{hearth, plain, tuned}) || !slices.Equal(order(1), []string{tuned, plain, hearth}) {
-		t.Errorf("orders %v and %v", order(0), order(1))
+	e := entry{Variants: []variant{{Name: "v"}}}
+	if !slices.Equal(e.systems(0), []string{hearth, "v", plain, tuned}) || !slices.Equal(e.systems(1), []string{tuned, plain, "v", hearth}) {
+		t.Errorf("orders %v and %v", e.systems(0), e.systems(1))
 	}
 }
 

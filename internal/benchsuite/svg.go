@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,12 @@ const (
 	rightEdge  = plotWidth - 40
 	rowHeight  = 30
 	topMargin  = 104
+)
+
+// Colours of rows whose goals were all met, and of the others that have goals.
+const (
+	met    = "#1a7f4b"
+	missed = "#c0392b"
 )
 
 // gain is how many times better Hearth is: above 1 it is ahead, whichever way
@@ -32,22 +39,23 @@ func gain(ratio float64, more bool) float64 {
 // bars and the goals as marks, on a logarithmic axis.
 func writeSVG(w io.Writer, r *report) error {
 	low, high := 0.5, 2.0
-	for _, row := range r.Rows {
-		for _, v := range append(append([]float64{}, row.ToPlain.Values...), row.ToTuned.Values...) {
+	rows := r.compared()
+	for _, row := range rows {
+		for _, v := range append(slices.Clone(row.Ratios[plain].Values), row.Ratios[tuned].Values...) {
 			if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
 				low, high = min(low, g), max(high, g)
 			}
 		}
-		if row.Goal != nil {
-			high = max(high, gain(row.Goal.Bound, row.More))
+		if g := row.plainGoal(); g != nil {
+			high = max(high, gain(g.Bound, row.More))
 		}
 	}
 	low, high = low/1.15, high*1.15
 	x := func(g float64) float64 {
 		return labelWidth + (math.Log(g)-math.Log(low))/(math.Log(high)-math.Log(low))*(rightEdge-labelWidth)
 	}
-	height := topMargin + rowHeight*len(r.Rows) + 40
-	bottom := topMargin + rowHeight*len(r.Rows)
+	height := topMargin + rowHeight*len(rows) + 40
+	bottom := topMargin + rowHeight*len(rows)
 
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n", plotWidth, height, plotWidth, height)
@@ -64,7 +72,7 @@ func writeSVG(w io.Writer, r *report) error {
 		fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s" stroke-width="%.1f"/>`+"\n", x(tick), topMargin-6, x(tick), bottom, color, width)
 		text(&b, x(tick), float64(bottom+18), "middle", "12", "#555555", fmt.Sprintf("%g×", tick))
 	}
-	for i, row := range r.Rows {
+	for i, row := range rows {
 		drawRow(&b, row, float64(topMargin+rowHeight*i)+rowHeight/2, x)
 	}
 	b.WriteString("</svg>\n")
@@ -72,36 +80,59 @@ func writeSVG(w io.Writer, r *report) error {
 	return err
 }
 
-func drawRow(b *strings.Builder, row row, y float64, x func(float64) float64) {
-	name := row.Scenario
+// compared returns the rows that have a ratio to llama-server.
+func (r *report) compared() []*row {
+	var out []*row
+	for i := range r.Rows {
+		if len(r.Rows[i].Ratios[plain].Values) > 0 {
+			out = append(out, &r.Rows[i])
+		}
+	}
+	return out
+}
+
+// plainGoal returns the goal against llama-server as it comes; nil if there is none.
+func (r *row) plainGoal() *verdict {
+	for i := range r.Goals {
+		if r.Goals[i].Against == plain && r.Goals[i].Of == "" {
+			return &r.Goals[i]
+		}
+	}
+	return nil
+}
+
+func drawRow(b *strings.Builder, row *row, y float64, x func(float64) float64) {
+	name := row.Entry
 	if name == "" {
 		name = row.Title
 	}
 	text(b, labelWidth-14, y+4, "end", "12", "#1b1b1b", name+": "+row.Metric)
 	color := "#2f6fb3"
-	if row.Reached != nil {
-		color = "#1a7f4b"
-		if !*row.Reached {
-			color = "#c0392b"
+	for i := range row.Goals {
+		if color != missed {
+			color = met
+		}
+		if !row.Goals[i].Reached {
+			color = missed
 		}
 	}
-	if row.Goal != nil {
-		at := x(gain(row.Goal.Bound, row.More))
+	if g := row.plainGoal(); g != nil {
+		at := x(gain(g.Bound, row.More))
 		fmt.Fprintf(b, `<path d="M%.1f %.1f l5 -7 h-10 z" fill="#b7791f"/>`+"\n", at, y-4)
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#b7791f" stroke-width="1.5"/>`+"\n", at, y-5, at, y+11)
 	}
-	for _, v := range row.ToTuned.Values {
+	for _, v := range row.Ratios[tuned].Values {
 		if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
 			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="none" stroke="#8a8a8a"/>`+"\n", x(g), y+4)
 		}
 	}
-	for _, v := range row.ToPlain.Values {
+	for _, v := range row.Ratios[plain].Values {
 		if g := gain(v, row.More); g > 0 && !math.IsInf(g, 0) {
 			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s" fill-opacity="0.55"/>`+"\n", x(g), y-3, color)
 		}
 	}
-	if len(row.ToPlain.Values) > 0 && row.ToPlain.Median > 0 {
-		at := x(gain(row.ToPlain.Median, row.More))
+	if len(row.Ratios[plain].Values) > 0 && row.Ratios[plain].Median > 0 {
+		at := x(gain(row.Ratios[plain].Median, row.More))
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="3"/>`+"\n", at, y-9, at, y+4, color)
 	}
 }

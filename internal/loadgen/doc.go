@@ -4,8 +4,9 @@
 //
 // It owns the scenarios (who sends what, how many at once), the prompts (made
 // anew for each seed, so that no server has seen them), the closed-loop clients
-// that send the next request when the last one has ended, the raw samples and
-// the percentiles over them. It does not start servers, compare them or judge a
+// that send the next request when the last one has ended, the conversations that
+// send back what the server answered, the raw samples, and what they come to:
+// percentiles, whole documents, what was computed of a conversation's prompts. It does not start servers, compare them or judge a
 // result: internal/benchsuite does.
 //
 // All functions are safe for concurrent use. One [Run] uses one goroutine for

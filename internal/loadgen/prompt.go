@@ -37,19 +37,24 @@ func (t *text) words(n int) string {
 	return b.String()
 }
 
-// message is one turn of the conversation that a request sends.
-type message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+// system returns the system prompt that all clients of a group send; false if
+// they send none.
+func system(seed uint64, scenario string, g *Group) (message, bool) {
+	if g.SharedSystemWords == 0 {
+		return message{}, false
+	}
+	words := newText(seed, scenario, g.Name, "system").words(g.SharedSystemWords)
+	return message{Role: "system", Content: "Keep these notes in mind. " + words + "."}, true
 }
 
-// conversation returns the messages of request number index of a client.
-func conversation(seed uint64, scenario string, g Group, client, index int) []message {
-	var m []message
-	if g.SharedSystemWords > 0 {
-		system := newText(seed, scenario, g.Name, "system").words(g.SharedSystemWords)
-		m = append(m, message{Role: "system", Content: "Keep these notes in mind. " + system + "."})
-	}
-	own := newText(seed, scenario, g.Name, "client", strconv.Itoa(client), "request", strconv.Itoa(index))
-	return append(m, message{Role: "user", Content: g.Instruction + " " + own.words(g.PromptWords) + "."})
+// question returns what a client asks first in one of its conversations.
+func question(seed uint64, scenario string, g *Group, client, conversation int) message {
+	own := newText(seed, scenario, g.Name, "client", strconv.Itoa(client), "request", strconv.Itoa(conversation))
+	return message{Role: "user", Content: g.Instruction + " " + own.words(g.PromptWords) + "."}
+}
+
+// news returns the new words of a turn after the first.
+func news(seed uint64, scenario string, g *Group, client, conversation, turn int) string {
+	own := newText(seed, scenario, g.Name, "client", strconv.Itoa(client), "request", strconv.Itoa(conversation), "turn", strconv.Itoa(turn))
+	return own.words(g.TurnWords) + "."
 }

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 type Sample struct {
 	Group  string  `json:"group"`
 	Client int     `json:"client"`
-	Index  int     `json:"index"` // number of the request among its client's
+	Index  int     `json:"index"`          // number of the request among its client's
+	Turn   int     `json:"turn,omitempty"` // number of the request in its conversation
 	Start  float64 `json:"start_ms"`
 	// Arrivals has the time of each piece of the answer. A piece is one token
 	// with most servers; Pieces against CompletionTokens shows where it is not.
@@ -27,6 +29,12 @@ type Sample struct {
 	// as one piece.
 	Texts  int    `json:"texts,omitempty"`
 	Finish string `json:"finish"`
+	// What was answered; not of embeddings.
+	Text  string `json:"text,omitempty"`
+	Calls []Call `json:"calls,omitempty"`
+	// Document marks an answer that is whole and what its schema, or that of the
+	// tool that it calls, asks for.
+	Document bool `json:"document,omitempty"`
 	// Cut marks a request that the run ended because the others were done.
 	Cut bool `json:"cut,omitempty"`
 }
@@ -66,23 +74,28 @@ func NewHTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 }
 
-// requestBody is what every server gets, byte for byte the same but for the model's name.
-func requestBody(t Target, seed uint64, scenario string, g Group, client, index int) ([]byte, error) {
+// requestBody is what every server gets, byte for byte the same but for the
+// model's name and for the answers that it gave before.
+func requestBody(t Target, g *Group, messages []message) ([]byte, error) {
 	body := map[string]any{
 		"model":          t.Model,
-		"messages":       conversation(seed, scenario, g, client, index),
+		"messages":       messages,
 		"max_tokens":     g.MaxTokens,
 		"temperature":    0,
 		"stream":         true,
 		"stream_options": map[string]any{"include_usage": true},
 	}
 	if len(g.Schema) > 0 {
-		// The end of an answer belongs to the grammar here: no end token is biased.
 		body["response_format"] = map[string]any{
 			"type":        "json_schema",
 			"json_schema": map[string]any{"name": "answer", "strict": true, "schema": g.Schema},
 		}
-	} else if len(t.EndTokens) > 0 {
+	}
+	if g.Tools > 0 {
+		body["tools"], body["tool_choice"], body["parallel_tool_calls"] = tools[:g.Tools], cmp.Or(g.ToolChoice, toolRequired), false
+	}
+	// Where a grammar ends an answer, no end token is biased.
+	if !g.grammar() && len(t.EndTokens) > 0 {
 		bias := make(map[string]int, len(t.EndTokens))
 		for _, token := range t.EndTokens {
 			bias[strconv.Itoa(int(token))] = -100
@@ -114,7 +127,9 @@ func send(ctx context.Context, client *http.Client, url string, body []byte, sin
 	if res.StatusCode != http.StatusOK {
 		return statusError("/v1/chat/completions", res)
 	}
-	return readEvents(res.Body, func(c *chunk) error {
+	var a answer
+	err = readEvents(res.Body, func(c *chunk) error {
+		a.add(c)
 		if c.hasPiece() {
 			s.Arrivals = append(s.Arrivals, since())
 			onPiece(len(s.Arrivals))
@@ -131,6 +146,8 @@ func send(ctx context.Context, client *http.Client, url string, body []byte, sin
 		}
 		return nil
 	})
+	s.Text, s.Calls = a.text.String(), a.calls
+	return err
 }
 
 // milliseconds since start, by the monotonic clock.

@@ -50,6 +50,8 @@ type runner struct {
 	client   *http.Client
 	since    func() float64
 	begun    map[string]*gate // opens when each client of a group is decoding
+	// documents checks the answers of the groups that ask for documents.
+	documents map[string]*checker
 
 	pieces atomic.Int64
 	done   atomic.Int64
@@ -85,12 +87,17 @@ func Run(ctx context.Context, t Target, s Scenario, o Options) (*Result, error) 
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	r := &runner{target: t, scenario: s, opts: o, client: o.Client, begun: map[string]*gate{}}
+	r := &runner{target: t, scenario: s, opts: o, client: o.Client, begun: map[string]*gate{}, documents: map[string]*checker{}}
 	if r.client == nil {
 		r.client = NewHTTPClient()
 	}
 	for _, g := range s.Groups {
 		r.begun[g.Name] = newGate(g.Clients)
+		check, err := newChecker(&g)
+		if err != nil {
+			return nil, fmt.Errorf("scenario %s, group %s: %w", s.Name, g.Name, err)
+		}
+		r.documents[g.Name] = check
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -145,16 +152,22 @@ func (r *runner) loop(ctx context.Context, g Group, client int) error {
 		r.from = max(r.from, r.since())
 		r.mu.Unlock()
 	}
+	talk := newTalk(r.opts.Seed, r.scenario.Name, &g, client)
 	for index := 0; g.Requests == 0 || index < g.Requests; index++ {
-		build, send := requestBody, send
+		_, turn := g.turn(index)
+		s := Sample{Group: g.Name, Client: client, Index: index, Turn: turn}
+		var body []byte
+		var err error
+		send := send
 		if g.Texts > 0 {
-			build, send = embeddingBody, sendEmbedding
+			send = sendEmbedding
+			body, err = embeddingBody(r.target, r.opts.Seed, r.scenario.Name, g, client, index)
+		} else {
+			body, err = requestBody(r.target, &g, talk.next(index))
 		}
-		body, err := build(r.target, r.opts.Seed, r.scenario.Name, g, client, index)
 		if err != nil {
 			return err
 		}
-		s := Sample{Group: g.Name, Client: client, Index: index}
 		err = send(ctx, r.client, r.target.URL, body, r.since, &s, func(pieces int) {
 			r.pieces.Add(1)
 			if pieces == startPieces {
@@ -167,6 +180,8 @@ func (r *runner) loop(ctx context.Context, g Group, client int) error {
 		cut := errors.Is(context.Cause(ctx), errFinished)
 		switch {
 		case err == nil:
+			s.Document = r.documents[g.Name].whole(&s)
+			talk.answered(index, &s)
 		case cut:
 			s.Cut = true
 		default:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -224,19 +225,20 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func TestPrompts(t *testing.T) {
 	s, _ := Find("shared-prefix")
 	g := s.Groups[0]
-	a, again := conversation(1, s.Name, g, 0, 0), conversation(1, s.Name, g, 0, 0)
-	if !slices.Equal(a, again) {
+	conversation := func(seed uint64, client int) []message { return newTalk(seed, s.Name, &g, client).next(0) }
+	a, again := conversation(1, 0), conversation(1, 0)
+	if !reflect.DeepEqual(a, again) {
 		t.Error("one seed gave two prompts")
 	}
-	b := conversation(1, s.Name, g, 1, 0)
-	if a[0] != b[0] {
+	b := conversation(1, 1)
+	if !reflect.DeepEqual(a[0], b[0]) {
 		t.Error("two clients of a shared system prompt have different ones")
 	}
-	if a[1] == b[1] {
+	if reflect.DeepEqual(a[1], b[1]) {
 		t.Error("two clients ask the same")
 	}
-	other := conversation(2, s.Name, g, 0, 0)
-	if a[0] == other[0] || a[1] == other[1] {
+	other := conversation(2, 0)
+	if reflect.DeepEqual(a[0], other[0]) || reflect.DeepEqual(a[1], other[1]) {
 		t.Error("two seeds gave the same prompt")
 	}
 	if n := len(strings.Fields(newText(1).words(900))); n != 900 {
@@ -274,24 +276,26 @@ func TestResizeRefusesWhatHasNoMeaning(t *testing.T) {
 			t.Error(err)
 		}
 		for _, g := range s.Groups {
-			if len(g.Schema) > 0 && !json.Valid(g.Schema) {
-				t.Errorf("scenario %s: the schema is no JSON", s.Name)
+			if _, err := newChecker(&g); err != nil {
+				t.Errorf("scenario %s: %v", s.Name, err)
 			}
 		}
 	}
 }
 
-func TestSchemaRequestsBiasNoEndToken(t *testing.T) {
-	s, _ := Find("json-schema")
-	raw, err := requestBody(Target{Model: "m", EndTokens: []int32{2}}, 1, s.Name, s.Groups[0], 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b chatBody
-	if err := json.Unmarshal(raw, &b); err != nil {
-		t.Fatal(err)
-	}
-	if len(b.Bias) != 0 || !strings.Contains(string(b.Format), `"hobbies"`) {
-		t.Errorf("request %s: want the schema and no bias", raw)
+func TestRequestsOfDocumentsBiasNoEndToken(t *testing.T) {
+	for name, want := range map[string]string{"json-keys": `"response_format":`, "tools": `"tool_choice":"required"`} {
+		s, err := Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := s.Groups[0]
+		raw, err := requestBody(Target{Model: "m", EndTokens: []int32{2}}, &g, newTalk(1, name, &g, 0).next(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(raw), "logit_bias") || !strings.Contains(string(raw), want) {
+			t.Errorf("%s: request %s; want %s and no bias", name, raw, want)
+		}
 	}
 }

@@ -17,6 +17,17 @@ type Group struct {
 	PromptWords       int    `json:"prompt_words"`
 	SharedSystemWords int    `json:"shared_system_words,omitempty"` // words of one system prompt that all clients send
 	MaxTokens         int    `json:"max_tokens"`
+	// Conversations, if set, makes the requests of a client the turns of so many
+	// conversations, which it has in turn: a request sends all that was said in
+	// its conversation before, as this very server answered it, and then
+	// TurnWords new words, as the results of the tools that the answer called or
+	// else as the user's.
+	Conversations int `json:"conversations,omitempty"`
+	TurnWords     int `json:"turn_words,omitempty"`
+	// Tools offers so many tools. An answer has to call one, unless ToolChoice is
+	// "auto", which leaves it to the model.
+	Tools      int    `json:"tools,omitempty"`
+	ToolChoice string `json:"tool_choice,omitempty"`
 	// Texts makes the requests ask for the embeddings of so many texts, of
 	// PromptWords words, a half and a quarter of that in turn; 0: chats.
 	Texts int `json:"texts,omitempty"`
@@ -39,48 +50,36 @@ type Scenario struct {
 	Watch string `json:"watch,omitempty"`
 }
 
+// toolAuto and toolRequired are the choices about tools.
+const (
+	toolAuto     = "auto"
+	toolRequired = "required"
+)
+
 // startPieces is how many pieces a client must have received to count as decoding.
 const startPieces = 4
 
-const (
-	instruction     = "Write a long story in which these appear:"
-	jsonInstruction = "Invent a person who fits these words and describe the person as JSON:"
-)
-
-// personSchema asks for an object with text, a number, a choice and a list.
-const personSchema = `{"type":"object","additionalProperties":false,"required":["name","age","home","mood","hobbies"],"properties":{` +
-	`"name":{"type":"string"},"age":{"type":"integer","minimum":1,"maximum":120},"home":{"type":"string"},` +
-	`"mood":{"type":"string","enum":["calm","cheerful","curious","tired"]},` +
-	`"hobbies":{"type":"array","minItems":3,"maxItems":5,"items":{"type":"string"}}}}`
-
-// scenarios are the patterns that there are, in the order of reports.
-var scenarios = []Scenario{
-	{Name: "single", Title: "one stream", Groups: []Group{
-		{Name: "clients", Clients: 1, Requests: 8, Instruction: instruction, PromptWords: 20, MaxTokens: 64},
-	}},
-	{Name: "parallel", Title: "8 different prompts", Groups: []Group{
-		{Name: "clients", Clients: 8, Requests: 2, Instruction: instruction, PromptWords: 20, MaxTokens: 64},
-	}},
-	{Name: "shared-prefix", Title: "8 clients, one new system prompt of 900 words", Groups: []Group{
-		{Name: "clients", Clients: 8, Requests: 1, Instruction: instruction, PromptWords: 20, SharedSystemWords: 900, MaxTokens: 64},
-	}},
-	{Name: "mixed", Title: "4 decoding while 4 send prompts of 1,200 words", Watch: "decoding", Groups: []Group{
-		{Name: "decoding", Clients: 4, Requests: 0, Instruction: instruction, PromptWords: 20, MaxTokens: 256},
-		{Name: "prompts", Clients: 4, Requests: 1, Instruction: instruction, PromptWords: 1200, MaxTokens: 64, After: "decoding"},
-	}},
-	{Name: "json-schema", Title: "8 clients, answers by a JSON schema", Groups: []Group{
-		{Name: "clients", Clients: 8, Requests: 2, Instruction: jsonInstruction, PromptWords: 20, MaxTokens: 64, Schema: json.RawMessage(personSchema)},
-	}},
-	{Name: "embed", Title: "embeddings: 8 clients, one text a request", Groups: []Group{
-		{Name: "clients", Clients: 8, Requests: 40, PromptWords: 48, Texts: 1},
-	}},
-	{Name: "embed-lists", Title: "embeddings: 4 clients, lists of 32 texts", Groups: []Group{
-		{Name: "clients", Clients: 4, Requests: 2, PromptWords: 120, Texts: 32, Base64: true},
-	}},
-}
-
 // Embeds reports whether the scenario asks for embeddings instead of text.
 func (s Scenario) Embeds() bool { return len(s.Groups) > 0 && s.Groups[0].Texts > 0 }
+
+// Documents reports whether answers are documents, of a schema or as tool calls.
+func (s Scenario) Documents() bool {
+	return len(s.Groups) > 0 && (len(s.Groups[0].Schema) > 0 || s.Groups[0].Tools > 0)
+}
+
+// Converses reports whether clients have conversations of several turns.
+func (s Scenario) Converses() bool { return len(s.Groups) > 0 && s.Groups[0].Conversations > 0 }
+
+// grammar tells whether a grammar decides when an answer ends.
+func (g *Group) grammar() bool { return len(g.Schema) > 0 || g.Tools > 0 && g.ToolChoice != toolAuto }
+
+// turn returns the conversation and the turn in it of a client's request.
+func (g *Group) turn(index int) (conversation, turn int) {
+	if g.Conversations == 0 {
+		return index, 0
+	}
+	return index % g.Conversations, index / g.Conversations
+}
 
 // Scenarios returns all scenarios in the order of reports.
 func Scenarios() []Scenario {
@@ -151,6 +150,15 @@ func (s Scenario) validate() error {
 		}
 		if g.Clients < 1 || g.Requests < 0 || g.MaxTokens < 1 && g.Texts == 0 || g.PromptWords < 1 || g.SharedSystemWords < 0 {
 			return fmt.Errorf("scenario %s, group %s: clients, max_tokens and prompt_words must be at least 1 and no number below zero", s.Name, g.Name)
+		}
+		if g.Tools < 0 || g.Tools > len(tools) || g.Tools > 0 && len(g.Schema) > 0 {
+			return fmt.Errorf("scenario %s, group %s: there are %d tools to offer, and not together with a schema", s.Name, g.Name, len(tools))
+		}
+		if g.ToolChoice != "" && (g.Tools == 0 || g.ToolChoice != toolAuto && g.ToolChoice != toolRequired) {
+			return fmt.Errorf("scenario %s, group %s: tool_choice %q is of requests with tools, and %s or %s", s.Name, g.Name, g.ToolChoice, toolAuto, toolRequired)
+		}
+		if g.Conversations < 0 || g.Conversations > 0 && (g.TurnWords < 1 || g.Texts > 0) {
+			return fmt.Errorf("scenario %s, group %s: conversations are of chats and need turn_words of at least 1", s.Name, g.Name)
 		}
 		if g.After != "" && !named[g.After] {
 			return fmt.Errorf("scenario %s, group %s: starts after %q, which is no group before it", s.Name, g.Name, g.After)

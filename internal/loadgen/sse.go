@@ -16,9 +16,9 @@ const maxEvent = 1 << 20
 type chunk struct {
 	Choices []struct {
 		Delta struct {
-			Content   string          `json:"content"`
-			Reasoning string          `json:"reasoning_content"`
-			ToolCalls json.RawMessage `json:"tool_calls"`
+			Content   string      `json:"content"`
+			Reasoning string      `json:"reasoning_content"`
+			ToolCalls []callDelta `json:"tool_calls"`
 		} `json:"delta"`
 		FinishReason string `json:"finish_reason"`
 	} `json:"choices"`
@@ -32,11 +32,21 @@ type chunk struct {
 	Error json.RawMessage `json:"error"`
 }
 
+// callDelta is a piece of a tool call.
+type callDelta struct {
+	Index    int    `json:"index"`
+	ID       string `json:"id"`
+	Function struct {
+		Name      string `json:"name"`
+		Arguments string `json:"arguments"`
+	} `json:"function"`
+}
+
 // hasPiece tells whether the event brought a part of the answer.
 func (c *chunk) hasPiece() bool {
 	for _, choice := range c.Choices {
 		d := choice.Delta
-		if d.Content != "" || d.Reasoning != "" || len(d.ToolCalls) > 2 && !bytes.Equal(d.ToolCalls, []byte("null")) {
+		if d.Content != "" || d.Reasoning != "" || len(d.ToolCalls) > 0 {
 			return true
 		}
 	}

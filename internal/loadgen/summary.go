@@ -46,8 +46,15 @@ type Summary struct {
 	ITL          Dist `json:"itl"`
 	PromptTokens int  `json:"prompt_tokens"` // of the groups that have a number of requests
 	CachedTokens int  `json:"cached_tokens"`
-	// Short counts the requests that ended before MaxTokens tokens.
+	// Short counts the requests that ended before MaxTokens tokens, where no
+	// grammar decides when an answer ends.
 	Short int `json:"short"`
+	// Documents are the whole documents that were finished in the window, of
+	// scenarios that ask for documents.
+	Documents          int     `json:"documents,omitempty"`
+	DocumentsPerSecond float64 `json:"documents_per_second,omitempty"`
+	// Turns of the conversations, of scenarios that have any.
+	Turns []Turn `json:"turns,omitempty"`
 	// Coalesced counts the tokens that came together with another in one piece.
 	Coalesced int `json:"coalesced"`
 }
@@ -74,8 +81,11 @@ func Summarize(r *Result) Summary {
 		if !s.Cut {
 			sum.Requests++
 			sum.Coalesced += max(s.CompletionTokens-len(s.Arrivals), 0)
-			if s.CompletionTokens < group.MaxTokens {
+			if s.CompletionTokens < group.MaxTokens && !group.grammar() {
 				sum.Short++
+			}
+			if s.Document && s.Start >= r.WindowFrom && s.End <= r.WindowTo {
+				sum.Documents++
 			}
 		}
 		if group.Requests > 0 {
@@ -88,7 +98,9 @@ func Summarize(r *Result) Summary {
 	}
 	if sum.WindowMS > 0 {
 		sum.TokensPerSecond = float64(sum.Tokens) / sum.WindowMS * 1000
+		sum.DocumentsPerSecond = float64(sum.Documents) / sum.WindowMS * 1000
 	}
+	sum.Turns = turns(r)
 	sum.TTFT, sum.ITL = distribution(ttft), distribution(gaps)
 	return sum
 }

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"math"
+	"reflect"
 	"testing"
 )
 
@@ -57,7 +58,7 @@ func TestSummarizeCountsTheWatchedGroupInTheWindowOnly(t *testing.T) {
 		TTFT: Dist{N: 1, P50: 50, P99: 50, Max: 50}, ITL: Dist{N: 3, P50: 50, P99: 60, Max: 60},
 		PromptTokens: 9, CachedTokens: 3,
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Summarize =\n%+v, want\n%+v", got, want)
 	}
 }
@@ -78,7 +79,7 @@ func TestSummarizeCountsShortAndCoalesced(t *testing.T) {
 }
 
 func TestSummarizeNothing(t *testing.T) {
-	if got := Summarize(&Result{}); got != (Summary{}) {
+	if got := Summarize(&Result{}); !reflect.DeepEqual(got, Summary{}) {
 		t.Errorf("Summarize of nothing = %+v", got)
 	}
 }
