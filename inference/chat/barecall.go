@@ -105,15 +105,13 @@ type bareScan struct {
 	pos        int // bytes read
 	begin, end int // of the object
 
-	fenced   int // backquotes of the opening fence
-	closing  int // backquotes of the closing one
-	word     []byte
-	name     bool // the member "name" was read
-	args     bool // so was "arguments"
-	isName   bool // the value being read is that of "name"
-	depth    int
-	inString bool
-	escaped  bool
+	fenced  int // backquotes of the opening fence
+	closing int // backquotes of the closing one
+	word    []byte
+	name    bool      // the member "name" was read
+	args    bool      // so was "arguments"
+	isName  bool      // the value being read is that of "name"
+	value   jsonValue // the arguments
 }
 
 type bareState int
@@ -220,26 +218,14 @@ func (s *bareScan) beginValue(c byte) bool {
 		s.state, s.word = bareName, s.word[:0]
 		return c == '"'
 	}
-	s.state, s.depth, s.inString, s.escaped = bareArgs, 0, false, false
+	s.state, s.value = bareArgs, jsonValue{}
 	s.inArgs(c)
 	return c == '{' || c == '"'
 }
 
 // inArgs follows the arguments, an object or an object in a string, to their end.
 func (s *bareScan) inArgs(c byte) {
-	switch {
-	case s.escaped:
-		s.escaped = false
-	case s.inString:
-		s.escaped, s.inString = c == '\\', c != '"'
-	case c == '"':
-		s.inString = true
-	case c == '{' || c == '[':
-		s.depth++
-	case c == '}' || c == ']':
-		s.depth--
-	}
-	if s.depth <= 0 && !s.inString {
+	if s.value.step(c) {
 		s.args, s.state = true, bareNext
 	}
 }

@@ -41,11 +41,7 @@ type toolText struct {
 	buf   string // read, but not yet understood
 	space string // white space in front of the call that is being read
 	calls int
-
-	// Inside arguments: nesting of brackets, and the state of strings.
-	depth    int
-	inString bool
-	escaped  bool
+	args  jsonValue // inside arguments
 }
 
 type toolState int
@@ -100,7 +96,7 @@ func (t *toolText) stepHead(out *[]piece) bool {
 	if m := callHead.FindStringSubmatchIndex(t.buf[:min(len(t.buf), callHeadMax)]); m != nil && t.names[t.buf[m[2]:m[3]]] {
 		t.open(out, t.buf[m[2]:m[3]], "")
 		t.buf, t.state = t.buf[m[1]-1:], inArgs
-		t.depth, t.inString, t.escaped = 0, false, false
+		t.args = jsonValue{}
 		return true
 	}
 	i := strings.Index(t.buf, callClose)
@@ -116,26 +112,11 @@ func (t *toolText) stepHead(out *[]piece) bool {
 // strings JSON has no '<': there the model broke off.
 func (t *toolText) stepArgs(out *[]piece) bool {
 	end, ended := len(t.buf), false
-scan:
-	for i := 0; i < len(t.buf); i++ {
-		c := t.buf[i]
-		switch {
-		case t.escaped:
-			t.escaped = false
-		case t.inString:
-			t.escaped, t.inString = c == '\\', c != '"'
-		case c == '"':
-			t.inString = true
-		case c == '{' || c == '[':
-			t.depth++
-		case c == '}' || c == ']':
-			if t.depth--; t.depth == 0 {
-				end, ended = i+1, true
-				break scan
-			}
-		case c == '<':
+	for i := 0; i < len(t.buf) && !ended; i++ {
+		if t.buf[i] == '<' && !t.args.inString {
 			end, ended = i, true
-			break scan
+		} else if t.args.step(t.buf[i]) {
+			end, ended = i+1, true
 		}
 	}
 	if end > 0 {
