@@ -25,6 +25,15 @@ type Traits struct {
 	Share bool
 	// TrimTail says that SeqRm may remove the end of a sequence.
 	TrimTail bool
+	// Streams is how many cells each sequence has where the cells are laid out in
+	// a stream for each, which Relayout does; 0: it is not possible. All streams
+	// together may hold more than Cells, which the scheduler must not use.
+	Streams int
+	// ScanCost is what it costs each token of a batch in one pool, in nanoseconds,
+	// that another sequence holds a cell. ReadCost is what it costs a step in
+	// streams that a sequence holds a cell of its own where it could share one.
+	// CopyCost is what Relayout takes for each cell. All are 0 without Streams.
+	ScanCost, ReadCost, CopyCost float64
 	// Adapters is how many LoRA adapters a Decode may compute with.
 	Adapters int
 	// Keep says that runs of cells can be saved, and loaded again with the tokens
@@ -33,6 +42,15 @@ type Traits struct {
 	// Window is how many tokens the layers with a sliding window see; 0: there are
 	// none, or they see all.
 	Window int
+}
+
+// SeqMove says what becomes of one sequence when the cells are laid out anew: To
+// gets what From holds. Where all share one pool, its first Shared cells may be
+// those of the new sequence With, which must be moved before and hold the same
+// tokens there.
+type SeqMove struct {
+	From, To     int32
+	With, Shared int32
 }
 
 // Batch is the input of one Decode: four slices of equal length, one element a

@@ -30,7 +30,8 @@ type Placement struct {
 	SplitMode   string    `yaml:"split_mode"`
 	KVType      string    `yaml:"kv_type"`
 	// KVLayout is "unified" (all sequences share the cells, prefixes are shared
-	// at no cost) or "split" (each sequence has its part).
+	// at no cost), "split" (each sequence has its part) or "auto" (unified, and a
+	// stream for each sequence while that is quicker for those who are served).
 	KVLayout       string `yaml:"kv_layout"`
 	FlashAttention string `yaml:"flash_attention"`
 	// SWAFull keeps all cells also for layers that see a sliding window, which
@@ -44,7 +45,7 @@ func defaultPlacement() Placement {
 	return Placement{
 		Context: 8192, Batch: 2048, MicroBatch: 512,
 		GPULayers: llama.AutoLayers, SplitMode: "layer",
-		KVType: "f16", KVLayout: "unified", FlashAttention: "auto", SWAFull: true, Mmap: true,
+		KVType: "f16", KVLayout: "auto", FlashAttention: "auto", SWAFull: true, Mmap: true,
 	}
 }
 
@@ -90,7 +91,7 @@ func (p *Placement) check() error {
 	}{
 		{"split_mode", p.SplitMode, []string{"layer", "row", "none"}},
 		{"kv_type", p.KVType, []string{"f16", "q8_0", "q4_0"}},
-		{"kv_layout", p.KVLayout, []string{"unified", "split"}},
+		{"kv_layout", p.KVLayout, []string{"auto", "unified", "split"}},
 		{"flash_attention", p.FlashAttention, []string{"auto", "on", "off"}},
 	} {
 		if !slices.Contains(f.options, f.v) {

@@ -87,8 +87,16 @@ func (l *loop) admit() {
 // fits reports whether all cells that c may need can be promised now.
 func (l *loop) fits(c *choice) bool {
 	end := c.reserve(l.cfg.Reserve)
-	if !l.t.Unified {
+	switch {
+	case !l.pool:
 		return true // every sequence has its own
+	case l.t.Unified:
+	case end > l.t.Streams:
+		l.layout.poolOnly = true
+		return false
+	default:
+		l.prefix(c, l.ticket+1)
+		return !l.layout.poolOnly && l.roomFor(end) // what is shared is copied
 	}
 	h := l.prefix(c, l.ticket+1)
 	if h.leader != nil {
@@ -116,6 +124,9 @@ func (l *loop) place(c *choice) {
 				l.evict(s)
 			}
 		}
+		if l.streaming() {
+			l.relayout(true)
+		}
 	}
 	h := l.prefix(c, l.ticket)
 	l.claim(c, h)
@@ -123,7 +134,7 @@ func (l *loop) place(c *choice) {
 		h.source, h.have = nil, 0 // copied once, when the leader has it all
 	}
 	id, inPlace := l.takeID(h.source, h.have)
-	s := &sequence{id: id, scope: c.req.scope}
+	s := &sequence{id: id, scope: c.req.scope, own: l.streaming()}
 	if inPlace {
 		s = l.seqs[id]
 		l.unfile(s)

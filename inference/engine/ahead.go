@@ -22,7 +22,7 @@ const housekeeping = 64
 // goesOn reports whether the step after the one in l.parts is already known: a
 // row for each choice that runs, with its cells promised.
 func (l *loop) goesOn() bool {
-	if l.cfg.StepByStep || len(l.rows) != l.running || len(l.rows) == 0 || l.guessed > 0 || l.dirty && l.queue.size > 0 || (l.steps+1)%housekeeping == 0 {
+	if l.cfg.StepByStep || len(l.rows) != l.running || len(l.rows) == 0 || l.guessed > 0 || l.dirty && l.queue.size > 0 || l.wantsLayout() || (l.steps+1)%housekeeping == 0 {
 		return false
 	}
 	for _, p := range l.parts {

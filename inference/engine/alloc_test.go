@@ -10,7 +10,8 @@ import (
 
 // still is a fake backend whose model costs nothing, to see the engine alone.
 func still(sequences int) enginetest.Options {
-	return enginetest.Options{Cells: 1 << 20, Sequences: sequences, Batch: 512, Quiet: true}
+	// The costs of a layout are counted too, and never enough to change it.
+	return enginetest.Options{Cells: 1 << 20, Sequences: sequences, Batch: 512, Quiet: true, Streams: 1 << 20, ReadCost: 1e-9}
 }
 
 // steady is a backend that allocates nothing in a step.

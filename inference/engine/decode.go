@@ -124,6 +124,7 @@ func (l *loop) resync(err error) {
 // sample takes over what was computed and hands out the tokens that were drawn.
 func (l *loop) sample() {
 	prefilled := l.account()
+	l.noteLayout()
 	l.settleGuesses()
 	now := l.now()
 	l.steps++

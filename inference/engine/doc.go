@@ -34,6 +34,9 @@
 // While few sequences run, tokens that followed the same words earlier in the
 // text are guessed, and computed in the same step (lookup.go).
 //
+// Where the backend can lay out the cells in two ways, the loop moves them to the
+// one that is quicker for those who are served (layout.go).
+//
 // # Invariants
 //
 //   - Cells held by running requests, plus cells promised to them, never exceed
@@ -45,8 +48,9 @@
 //     ledger says, the youngest of all rather than failing it). It resumes with
 //     what the store of prefixes has of it and recomputes the rest; its client sees
 //     a pause.
-//   - A shared cell has the same token at the same position for all who hold it,
-//     and is never moved. The last token of a prompt is always computed.
+//   - A shared cell has the same token at the same position for all who hold it.
+//     Cells are moved only all together, when their layout changes (layout.go).
+//     The last token of a prompt is always computed.
 //   - A prefix is found only by requests of the tenant that computed it, and that
 //     compute with the same adapters: in the cache, and in the store of prefixes
 //     that had to leave it (keep.go).

@@ -36,8 +36,15 @@ func (l *loop) oldestShort() *choice {
 func (l *loop) extend(c *choice) bool {
 	s := c.seq
 	n := min(l.cfg.Reserve, c.limit-1-s.end)
-	if l.t.Unified {
+	if l.pool {
 		n = min(n, l.t.Cells-l.cells.live-l.future)
+	}
+	if l.streaming() && s.end+n > l.t.Streams {
+		if s.end == l.t.Streams {
+			l.relayout(true)
+			return c.seq != nil && l.t.Unified && l.extend(c)
+		}
+		n = l.t.Streams - s.end
 	}
 	if n <= 0 {
 		return false

@@ -97,11 +97,10 @@ func (h *harness) shut() {
 func (h *harness) check() {
 	h.t.Helper()
 	l := h.l
-	held, origins := h.b.Held(), h.b.Origins()
+	held, origins, places := h.b.Held(), h.b.Origins(), h.b.Places()
 	running, idle, future := 0, 0, 0
 	served := map[*request]int{}
 	all, live := map[uint64]bool{}, map[uint64]bool{}
-	copies, liveCopies := 0, 0
 	for id := range held {
 		var s *sequence
 		if id < len(l.seqs) {
@@ -133,18 +132,15 @@ func (h *harness) check() {
 				h.t.Fatalf("turn %d: sequence %d of %v holds a cell of %v", h.turns, id, s.scope, owner)
 			}
 			h.scopes[o] = s.scope
-			all[made] = true
-			copies++
+		}
+		for _, place := range places[id] {
+			all[place] = true
 			if s.owner != nil {
-				live[made] = true
-				liveCopies++
+				live[place] = true
 			}
 		}
 	}
 	used, usedLive := len(all), len(live)
-	if !l.t.Unified {
-		used, usedLive = copies, liveCopies
-	}
 	if l.running != running || l.idle != idle || l.future != future || l.cells.used != used || l.cells.live != usedLive {
 		h.t.Fatalf("turn %d: books say %d running, %d idle, %d promised, %d used, %d live; counted %d, %d, %d, %d, %d",
 			h.turns, l.running, l.idle, l.future, l.cells.used, l.cells.live, running, idle, future, used, usedLive)
@@ -157,7 +153,7 @@ func (h *harness) check() {
 	if l.serving != len(served) {
 		h.t.Fatalf("turn %d: books say that %d requests run; counted %d", h.turns, l.serving, len(served))
 	}
-	if l.t.Unified && used+future > l.t.Cells {
+	if l.pool && used+future > l.t.Cells {
 		h.t.Fatalf("turn %d: %d cells used and %d promised of %d", h.turns, used, future, l.t.Cells)
 	}
 	if n := h.b.NoSlots(); n != 0 {

@@ -24,6 +24,8 @@ type sequence struct {
 	promised int                  // cells that will come from source
 	blocks   []*prefixstore.Block // that are still to be loaded, in their order
 	passed   int                  // steps of other adapters since the last of its own
+	own      bool                 // what comes from source is copied: it takes cells of its own
+	copies   int                  // cells that were copied, where a pool would share them
 
 	// Of an idle prefix.
 	used     uint64 // loop.decoded when it was last used
@@ -32,7 +34,12 @@ type sequence struct {
 }
 
 // future is how many cells s will still take from the free ones.
-func (s *sequence) future() int { return max(s.end-max(s.held, s.promised), 0) }
+func (s *sequence) future() int {
+	if s.own {
+		return max(s.end-s.held, 0)
+	}
+	return max(s.end-max(s.held, s.promised), 0)
+}
 
 // part is what one sequence contributes to a batch.
 type part struct {
@@ -51,6 +58,8 @@ type loop struct {
 	obs    Observer
 	window int // most tokens of one sequence
 	share  bool
+	pool   bool // the cells are bounded together, however they lie for now
+	layout layout
 
 	queue   queue
 	seqs    []*sequence // by id; nil: the id is free
@@ -109,6 +118,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 		b: b, t: t, cfg: cfg, obs: obs,
 		window: windowOf(t),
 		share:  t.Share && t.TrimTail && !cfg.Prefix.Off,
+		pool:   t.Unified,
 		seqs:   make([]*sequence, ids),
 		index:  newPrefixes(),
 		cells:  ledger{unified: t.Unified},
@@ -134,7 +144,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 // windowOf is the number of tokens that one sequence can hold.
 func windowOf(t inference.Traits) int {
 	n := t.Cells
-	if !t.Unified {
+	if !t.Unified && t.Streams == 0 {
 		n /= t.Sequences
 	}
 	if t.Context > 0 {
@@ -162,6 +172,7 @@ func (l *loop) step() bool {
 	l.admit()
 	loaded := l.loadBlocks()
 	l.follow()
+	l.lay()
 	l.grow()
 	l.expire()
 	if l.running > 0 && l.compute() {
@@ -188,5 +199,5 @@ func (l *loop) change(s *sequence, held, promised, end int) {
 // roomFor reports whether n more cells can be promised if every idle prefix is
 // dropped.
 func (l *loop) roomFor(n int) bool {
-	return !l.t.Unified || l.cells.live+l.future+n <= l.t.Cells
+	return !l.pool || l.cells.live+l.future+n <= l.t.Cells
 }

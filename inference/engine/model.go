@@ -37,6 +37,10 @@ type Memory interface {
 	// those that it holds, needs. A memory with a sliding window may have given
 	// up what the end of seq no longer sees, and n lie before that.
 	SeqIntact(seq, n int32) bool
+	// Relayout lays the cells out in one pool or, as Traits.Streams allows, in a
+	// stream for each sequence. What no move names is lost. An error leaves
+	// everything as it was.
+	Relayout(unified bool, moves []inference.SeqMove) error
 	// SeqPosMax returns the last position that seq holds, -1 if it is empty.
 	SeqPosMax(seq int32) int32
 }

@@ -19,6 +19,9 @@ type Observer interface {
 	// Cells reports the cache: cells held by running requests, cells promised to
 	// them and not filled yet, cells of finished prefixes, and all there are.
 	Cells(used, reserved, cached, total int)
+	// Layout reports that the cells were moved: to a stream for each sequence, or
+	// back to one pool.
+	Layout(streams bool)
 	// FirstToken is the time from submission to a request's first token.
 	FirstToken(d time.Duration)
 	// InterToken is the time between two tokens of a choice.
@@ -36,6 +39,7 @@ func (nobody) Running(int)                               {}
 func (nobody) Step(int, int, time.Duration)              {}
 func (nobody) Guessed(int, int)                          {}
 func (nobody) Cells(int, int, int, int)                  {}
+func (nobody) Layout(bool)                               {}
 func (nobody) FirstToken(time.Duration)                  {}
 func (nobody) InterToken(time.Duration)                  {}
 func (nobody) Done(string, int, int, int, time.Duration) {}

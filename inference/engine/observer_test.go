@@ -66,6 +66,7 @@ func (c *counter) Cells(used, reserved, cached, total int) {
 	c.set("total", total)
 }
 func (c *counter) FirstToken(time.Duration) { c.add("first", 1) }
+func (c *counter) Layout(bool)              { c.add("layout", 1) }
 func (c *counter) InterToken(time.Duration) { c.add("inter", 1) }
 func (c *counter) Done(outcome string, prompt, cached, completion int, _ time.Duration) {
 	c.add("done "+outcome, 1)

@@ -40,7 +40,30 @@ func drawOptions(t *rapid.T) enginetest.Options {
 	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
 	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
 	o.Window = rapid.SampledFrom([]int{0, 0, 5, 20, 60}).Draw(t, "window")
+	if !o.Split && !o.NoTrim && !o.NoShare && o.Window == 0 && o.Sequences > 1 {
+		drawLayouts(t, &o)
+	}
 	return o
+}
+
+// drawLayouts lets the cells be moved often, or never.
+func drawLayouts(t *rapid.T, o *enginetest.Options) {
+	if o.Streams = rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "streams"); o.Streams == 0 {
+		return
+	}
+	o.Streams *= o.Cells / 2
+	costs := []float64{0, 1e5, 1e7, 1e9}
+	o.ScanCost = rapid.SampledFrom(costs).Draw(t, "scan cost")
+	o.ReadCost = rapid.SampledFrom(costs).Draw(t, "read cost")
+	o.CopyCost = rapid.SampledFrom(costs[:3]).Draw(t, "copy cost")
+	if fails := rapid.IntRange(0, 9).Draw(t, "moves before one fails"); fails > 5 {
+		o.OnRelayout = func(unified bool) error {
+			if fails--; fails < 6 && !unified {
+				return inference.ErrNoSlot
+			}
+			return nil
+		}
+	}
 }
 
 func drawConfig(t *rapid.T) Config {

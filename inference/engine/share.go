@@ -6,28 +6,25 @@ import (
 )
 
 // copyPrefix gives dst the first n cells of src. In a unified cache that is
-// metadata, also while src is computed further; otherwise a whole sequence is
-// copied and its tail removed.
+// metadata, also while src is computed further.
 func (l *loop) copyPrefix(src, dst *sequence, n int) {
 	if dst.held > 0 {
 		l.cut(dst, 0)
 	}
 	if !l.b.SeqIntact(src.id, int32(n)) {
 		n = 0 // what is left of src is of no use: dst computes by itself
-	} else if l.t.Unified {
-		l.b.SeqCopy(src.id, dst.id, 0, int32(n))
-	} else {
-		l.b.SeqCopy(src.id, dst.id, 0, -1)
-		if src.held > n && !l.b.SeqRemove(dst.id, int32(n), -1) {
-			l.b.SeqRemove(dst.id, -1, -1)
-			n = 0
-		}
+	} else if l.b.SeqCopy(src.id, dst.id, 0, int32(n)); !l.t.Unified && l.b.SeqPosMax(dst.id) != int32(n-1) {
+		l.b.SeqRemove(dst.id, -1, -1)
+		n = 0
 	}
 	l.cells.share(&dst.chain, &src.chain, n)
 	l.change(dst, n, dst.promised, dst.end)
 	src.used = l.decoded
 	if n == 0 {
 		return
+	}
+	if dst.own {
+		dst.copies = n
 	}
 	if src.owner == nil || src.owner.req != dst.owner.req {
 		src.noteShared(n) // another request began alike; a further choice tells nothing
@@ -268,7 +265,7 @@ func (l *loop) shorten(s *sequence, n int) {
 
 // makeRoom drops idle prefixes until every promise can be kept.
 func (l *loop) makeRoom() {
-	for l.t.Unified && l.idle > 0 && l.cells.used+l.future > l.t.Cells {
+	for l.pool && l.idle > 0 && l.cells.used+l.future > l.t.Cells {
 		l.evict(l.coldest(l.seqs, nil))
 	}
 }

@@ -8,7 +8,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -35,6 +34,7 @@ type ContextOptions struct {
 	// need it.
 	FlashAttention string
 	Unified        bool // all sequences share one pool of cells
+	Streams        bool // with Unified: Relayout shall be possible, if it can be; see Traits.Streams
 	OffloadKQV     bool // cells and attention on the GPU, for the layers there
 	// WindowOnly: layers with a sliding window keep no more than it. That takes
 	// less memory, and no prefixes are shared.
@@ -172,8 +172,12 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		if err := m.checkAdapters(o.Adapters); err != nil {
 			return err
 		}
-		if err := checkRoom(o.Cells, int64(C.hearth_cell_bytes(h, p.kv_type, p.window_only)), freeMemory(), o.KVType); err != nil {
+		each, free := int64(C.hearth_cell_bytes(h, p.kv_type, p.window_only)), freeMemory()
+		if err := checkRoom(o.Cells, each, free, o.KVType); err != nil {
 			return err
+		}
+		if o.Streams {
+			p.streams = C.uint32_t(streamCells(o, m.info.TrainContext, each, free))
 		}
 		var t C.hearth_traits
 		var cerr *C.char
@@ -185,7 +189,12 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 			Cells: int(t.cells), Sequences: int(t.sequences), Guesses: int(t.guesses), Holders: int(t.holders),
 			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
-			Adapters: len(c.adapters), Keep: t.keep != 0, Window: m.memory.window,
+			Adapters: len(c.adapters), Keep: t.keep != 0, Window: m.memory.window, Streams: int(t.streams),
+		}
+		if c.traits.Streams > 0 {
+			c.traits.ScanCost = scanNanos * float64(t.heads) / float64(o.Threads)
+			c.traits.ReadCost = float64(each) / readBytes
+			c.traits.CopyCost = float64(each) / copyBytes
 		}
 		c.runBytes = [2]int64{int64(t.run_bytes[0]), int64(t.run_bytes[1])}
 		return nil
@@ -279,7 +288,11 @@ func (c *Context) Abort() {
 
 // held reports whether seq is an id that may hold cells.
 func (c *Context) held(seq int32) bool {
-	return !c.closed.Load() && seq >= 0 && int(seq) < c.traits.Sequences+c.traits.Holders
+	ids := c.traits.Sequences
+	if c.traits.Unified {
+		ids += c.traits.Holders
+	}
+	return !c.closed.Load() && seq >= 0 && int(seq) < ids
 }
 
 // SeqRemove frees the cells of seq in [p0, p1) that no other sequence holds. It is
@@ -301,21 +314,12 @@ func (c *Context) SeqIntact(seq, n int32) bool {
 }
 
 // SeqCopy lets dst hold the cells of src in [p0, p1). Where Traits.Unified is
-// false, dst loses what it had, the copy begins at position 0 whatever p0 is, and
-// the data is moved at the next Decode. Ids that do not exist are ignored: a
-// Decode that relies on such a copy fails with inference.ErrBadBatch.
+// false, dst loses what it had, and the copy begins at position 0 whatever p0 is.
+// Ids that do not exist are ignored: a step that relies on such a copy fails with
+// inference.ErrBadBatch.
 func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
-	if !c.held(src) || !c.held(dst) || src == dst {
-		return
-	}
-	if c.traits.Unified {
+	if c.held(src) && c.held(dst) && src != dst {
 		C.hearth_seq_cp(c.h, C.int32_t(src), C.int32_t(dst), C.int32_t(p0), C.int32_t(p1))
-		return
-	}
-	// llama.cpp aborts on a partial copy between streams
-	C.hearth_seq_cp(c.h, C.int32_t(src), C.int32_t(dst), -1, -1)
-	if p1 >= 0 && p1 < math.MaxInt32 {
-		C.hearth_seq_rm(c.h, C.int32_t(dst), C.int32_t(p1), -1)
 	}
 }
 

@@ -22,6 +22,7 @@ func (g *guesses) Running(int)                               {}
 func (g *guesses) Step(int, int, time.Duration)              {}
 func (g *guesses) Cells(int, int, int, int)                  {}
 func (g *guesses) FirstToken(time.Duration)                  {}
+func (g *guesses) Layout(bool)                               {}
 func (g *guesses) InterToken(time.Duration)                  {}
 func (g *guesses) Done(string, int, int, int, time.Duration) {}
 

@@ -137,6 +137,7 @@ typedef struct {
     int32_t  window_only; // layers with a sliding window keep no more than it
     int32_t  done; // an eventfd, which hearth_step_start signals; it must outlive the context
     const uint32_t * hold; // see hearth_step_start; it must outlive the context
+    uint32_t streams; // cells that each sequence shall have where the cells are laid out in streams
 } hearth_context_params;
 
 typedef struct {
@@ -153,6 +154,8 @@ typedef struct {
     int32_t trim_tail;
     int32_t keep; // runs of cells can be saved and loaded
     int64_t run_bytes[2]; // of the run of 0 cells, if there were one, and of each cell more
+    int32_t streams; // as asked for; 0: hearth_relayout is not possible
+    int32_t heads;   // attention heads of all layers
 } hearth_traits;
 
 enum {
@@ -205,6 +208,15 @@ HEARTH_API int32_t hearth_step_result(hearth_context * c, hearth_drawn * out);
 HEARTH_API void    hearth_abort(hearth_context * c);
 HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
+// One sequence of a new layout: to gets what from holds, of which the first shared
+// cells are those of with, which was moved before.
+typedef struct {
+    int32_t from, to;
+    int32_t with, shared;
+} hearth_move;
+// Lays the cells out in one pool, or in a stream for each sequence. What no move
+// names is lost. -1: nothing changed.
+HEARTH_API int32_t hearth_relayout(hearth_context * c, int32_t unified, int32_t n, const hearth_move * moves, char ** err);
 HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
 // The first position from which on seq holds all, also of the layers with a
 // sliding window; -1 if it is empty.

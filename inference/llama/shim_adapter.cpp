@@ -51,12 +51,12 @@ int64_t hearth_adapter_bytes(const hearth_adapter * a) {
 int32_t hearth_context_adapt(hearth_context * c, int32_t n, hearth_adapter * const * adapters, const float * scales, char ** err) {
     return guard<int32_t>(err, -1, [&] {
         c->compute->rest();
-        std::vector<llama_adapter_lora *> loras;
-        std::vector<float>                factors(scales, scales + n);
+        c->loras.clear();
+        c->scales.assign(scales, scales + n);
         for (int32_t i = 0; i < n; i++) {
-            loras.push_back(adapters[i]->lora);
+            c->loras.push_back(adapters[i]->lora);
         }
-        llama_set_adapters_lora(c->ctx, loras.data(), loras.size(), factors.data());
+        llama_set_adapters_lora(c->ctx, c->loras.data(), c->loras.size(), c->scales.data());
         return 0;
     });
 }

@@ -9,6 +9,8 @@
 // a ggml_backend_buffer_clear of its own, which the dynamic linker finds before
 // ggml's: it gives the pages of a large buffer in host memory back instead of
 // writing to them. Everything else is cleared as ggml does it.
+#include "shim_context.h"
+
 #include "../ggml/src/ggml-backend-impl.h"
 #include "ggml-backend.h"
 
@@ -23,9 +25,9 @@ namespace {
 // A buffer below this is written: giving back costs a call into the kernel.
 constexpr size_t worth_giving_back = 1 << 20;
 
-// give_back zeroes size bytes at data by returning whole pages, and reports whether
-// the kernel took them. The memory must be private and anonymous, as malloc's is.
-bool give_back(char * data, size_t size) {
+} // namespace
+
+bool hearth::give_back(char * data, size_t size) {
     const auto page  = (uintptr_t) sysconf(_SC_PAGESIZE);
     const auto start = ((uintptr_t) data + page - 1) / page * page;
     const auto end   = ((uintptr_t) data + size) / page * page;
@@ -37,8 +39,6 @@ bool give_back(char * data, size_t size) {
     return true;
 }
 
-} // namespace
-
 extern "C" void ggml_backend_buffer_clear(ggml_backend_buffer_t buffer, uint8_t value) {
     GGML_ASSERT(buffer);
     if (buffer->size == 0) {
@@ -46,7 +46,7 @@ extern "C" void ggml_backend_buffer_clear(ggml_backend_buffer_t buffer, uint8_t 
     }
     // This very type only: a mapped file is host memory too, of another type.
     if (value == 0 && buffer->size >= worth_giving_back && buffer->buft == ggml_backend_cpu_buffer_type() &&
-        give_back((char *) ggml_backend_buffer_get_base(buffer), buffer->size)) {
+        hearth::give_back((char *) ggml_backend_buffer_get_base(buffer), buffer->size)) {
         return;
     }
     buffer->iface.clear(buffer, value);

@@ -18,8 +18,10 @@ using namespace hearth;
 hearth_context::~hearth_context() {
     compute.reset();
     pool.reset();
-    if (ctx) {
-        llama_free(ctx);
+    for (llama_context * each : { ctx, other }) {
+        if (each) {
+            llama_free(each);
+        }
     }
     if (free_threadpool) {
         free_threadpool(threadpool);
@@ -337,7 +339,8 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         cp.abort_callback      = on_abort;
         cp.abort_callback_data = &c->abort;
 
-        c->ctx = llama_init_from_model(m->model, cp);
+        c->params = cp;
+        c->ctx    = llama_init_from_model(m->model, cp);
         if (!c->ctx) {
             const std::string why = take_logged_error();
             throw std::runtime_error(why.empty() ? "llama.cpp cannot create it" : why);
@@ -362,6 +365,10 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         c->hold = p->hold;
         c->pool = std::make_unique<sample_pool>(p->threads);
         probe(*c, p->window_only != 0);
+        t.heads = attention_heads(*m);
+        if (t.unified && t.share && t.trim_tail && t.sequences > 1 && copies_cells(*c)) {
+            t.streams = (int32_t) p->streams;
+        }
         c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, [c = c.get()] { return draw(*c); }, p->done);
         *traits    = t;
         return c.release();
@@ -402,7 +409,8 @@ void hearth_abort(hearth_context * c) {
 }
 
 static bool is_empty(const hearth_context & c) {
-    for (int32_t id = 0; id < c.traits.sequences + c.traits.holders; id++) {
+    const int32_t ids = c.traits.sequences + (c.traits.unified ? c.traits.holders : 0);
+    for (int32_t id = 0; id < ids; id++) {
         if (llama_memory_seq_pos_max(c.mem, id) >= 0) {
             return false;
         }
@@ -413,6 +421,9 @@ static bool is_empty(const hearth_context & c) {
 int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, 0, [&] {
         c->compute->rest();
+        if (!c->traits.unified && p0 <= 0 && p1 < 0 && copies_cells(*c)) {
+            give_back(*c, seq);
+        }
         const bool removed = llama_memory_seq_rm(c->mem, seq, p0, p1);
         if (removed && p0 <= 0 && p1 < 0 && is_empty(*c)) {
             // An emptied memory goes on where it stopped, a cleared one starts at
@@ -426,7 +437,17 @@ int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
 int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, -1, [&] {
         c->compute->rest();
-        llama_memory_seq_cp(c->mem, src, dst, p0, p1);
+        if (c->traits.unified) {
+            llama_memory_seq_cp(c->mem, src, dst, p0, p1);
+        } else if (copies_cells(*c)) {
+            copy_prefix(*c, src, dst, p1 < 0 ? INT32_MAX : p1);
+        } else {
+            // Whole streams, used or not: llama.cpp aborts on a part of one.
+            llama_memory_seq_cp(c->mem, src, dst, -1, -1);
+            if (p1 >= 0) {
+                llama_memory_seq_rm(c->mem, dst, p1, -1);
+            }
+        }
         return 0;
     });
 }

@@ -105,6 +105,11 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     llama_memory_t  mem   = nullptr;
     hearth_traits   traits{};
 
+    llama_context *                   other = nullptr; // with the cells laid out the other way; see shim_layout.cpp
+    llama_context_params              params{};
+    std::vector<llama_adapter_lora *> loras; // that are set
+    std::vector<float>                scales;
+
     ggml_threadpool *                 threadpool       = nullptr;
     ggml_threadpool *                 threadpool_batch = nullptr;
     decltype(ggml_threadpool_free) *  free_threadpool  = nullptr;
@@ -134,11 +139,21 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
 
 namespace hearth {
 
+// Zeroes size bytes of private, anonymous memory, as malloc's is, by returning
+// whole pages to the kernel. False: it did not take them, and nothing changed.
+bool give_back(char * data, size_t size);
+
 // Shared by the two kinds of context.
 void      attach_threads(hearth_context & c, int32_t n, int32_t n_batch);
 bool      on_abort(void * flag); // an std::atomic<bool>
 void      make_room(hearth_context & c); // for batches of traits.batch tokens
 int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
+bool      copies_cells(const hearth_context & c);
+void      copy_prefix(hearth_context & c, llama_seq_id src, llama_seq_id dst, llama_pos n); // dst loses what it had
+void      give_back(hearth_context & c, llama_seq_id seq); // the memory of its cells, which are about to be removed
+// The bytes of a run of cells in the form of shim_state.cpp, where copies_cells is true.
+void      write_cells(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos p1, const std::function<void(const void *, size_t)> & put);
+int32_t   attention_heads(const hearth_model & m);
 bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the batch in hand is the next one
 
 // Runs of cells as bytes (shim_state.cpp). A sequence id is needed for it behind

@@ -250,8 +250,12 @@ bool hearth::can_keep_runs(const hearth_context & c) {
 
 int64_t hearth::save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, uint8_t * buf, size_t cap) {
     llama_synchronize(c.ctx);
-    emptied  clean{ c.mem, transit(c) };
-    buffer   out{ buf, cap };
+    buffer out{ buf, cap };
+    if (!c.traits.unified) {
+        write_cells(c, seq, p0, p1, [&out](const void * src, size_t n) { out.put(src, n); });
+        return (int64_t) out.used;
+    }
+    emptied clean{ c.mem, transit(c) };
     llama_memory_seq_cp(c.mem, seq, transit(c), p0, p1);
     for (llama_kv_cache * cache : caches_of(c)) {
         run_writer w(out, p0, p1, extension_of(c));
@@ -262,6 +266,9 @@ int64_t hearth::save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32
 }
 
 void hearth::load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size) {
+    if (!c.traits.unified) {
+        throw std::runtime_error("the cells lie in streams, where llama.cpp adds none from outside");
+    }
     if (llama_memory_seq_pos_max(c.mem, seq) != p0 - 1) {
         throw std::runtime_error("the sequence does not end where the run begins");
     }

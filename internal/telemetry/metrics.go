@@ -23,7 +23,7 @@ type Metrics struct {
 
 	requests, rejected            *prometheus.CounterVec
 	prompt, cached, completion    *prometheus.CounterVec
-	bareCalls, guessed            *prometheus.CounterVec
+	bareCalls, guessed, layouts   *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
 	sharing                       *prometheus.GaugeVec
 	storeBytes, storeBlocks       *prometheus.GaugeVec
@@ -76,6 +76,7 @@ func NewMetrics(version string) *Metrics {
 	m.interToken = histogram("inter_token_seconds", "Between two tokens of a choice.", seconds, "model")
 	m.duration = histogram("request_duration_seconds", "From submission to the end.", seconds, "model")
 	m.step = histogram("step_duration_seconds", "One step of the engine: decode and sampling.", seconds, "model")
+	m.layouts = counter("kv_relayouts_total", "Times that the cells were moved, by where to: pool or streams.", "model", "to")
 	m.guessed = counter("guessed_tokens_total", "Tokens that prompt lookup guessed, by result: right or wrong.", "model", "result")
 	m.batch = histogram("step_batch_tokens", "Tokens in one step, by kind: decode or prefill.", rows, "model", "kind")
 	m.embedRequests = counter("embed_requests_total", "Requests for embeddings that reached the model, by outcome: ok or the code of the error.", "model", "outcome")
@@ -150,6 +151,7 @@ type ModelMetrics struct {
 	decodeRows, prefillTokens              prometheus.Observer
 	prompt, cached, completion             prometheus.Counter
 	bareCalls, right, wrong                prometheus.Counter
+	toPool, toStreams                      prometheus.Counter
 }
 
 // Model returns the observer of the engine that runs the model of that id. Its
@@ -165,7 +167,8 @@ func (m *Metrics) Model(id string) *ModelMetrics {
 		decodeRows: m.batch.WithLabelValues(id, "decode"), prefillTokens: m.batch.WithLabelValues(id, "prefill"),
 		prompt: m.prompt.WithLabelValues(id), cached: m.cached.WithLabelValues(id), completion: m.completion.WithLabelValues(id),
 		bareCalls: m.bareCalls.WithLabelValues(id),
-		right:     m.guessed.WithLabelValues(id, "right"), wrong: m.guessed.WithLabelValues(id, "wrong"),
+		toPool:    m.layouts.WithLabelValues(id, "pool"), toStreams: m.layouts.WithLabelValues(id, "streams"),
+		right: m.guessed.WithLabelValues(id, "right"), wrong: m.guessed.WithLabelValues(id, "wrong"),
 	}
 }
 
@@ -189,6 +192,15 @@ func (o *ModelMetrics) Step(decodeRows, prefillTokens int, d time.Duration) {
 func (o *ModelMetrics) Guessed(tokens, right int) {
 	o.right.Add(float64(right))
 	o.wrong.Add(float64(tokens - right))
+}
+
+// Layout counts that the cells were moved to streams, or to one pool.
+func (o *ModelMetrics) Layout(streams bool) {
+	if streams {
+		o.toStreams.Inc()
+		return
+	}
+	o.toPool.Inc()
 }
 
 // Cells sets how the cells of the KV cache are used.

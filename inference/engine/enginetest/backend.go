@@ -30,6 +30,12 @@ type Options struct {
 	Guesses int
 	// Split gives every sequence a cache of its own.
 	Split bool
+	// Streams is the trait: how many cells each sequence has in the other layout.
+	// ScanCost, ReadCost and CopyCost are those that make it worth while.
+	Streams                      int
+	ScanCost, ReadCost, CopyCost float64
+	// OnRelayout, if set, may refuse to move the cells.
+	OnRelayout func(unified bool) error
 	// NoShare and NoTrim take the traits of that name away.
 	NoShare, NoTrim bool
 	// Window is how many tokens a token sees, itself included; 0: all. When a
@@ -63,12 +69,13 @@ type Options struct {
 
 // Call is an entry of the trace.
 type Call struct {
-	Op       string // "decode", "sample", "copy", "remove", "load" or "adapt"
+	Op       string // "decode", "sample", "copy", "remove", "load", "adapt" or "relayout"
 	Batch    inference.Batch
 	Err      error // of a decode
 	Src, Dst int32 // of a copy; Dst of a removal or a load
 	P0, P1   int32
-	Rows     []int                    // of a sample: indices into the batch before
+	Rows     []int // of a sample: indices into the batch before
+	Moves    []inference.SeqMove
 	Adapters []inference.AdapterScale // of a change, or those that a decode was computed with
 }
 
@@ -77,6 +84,7 @@ type cell struct {
 	token, pos int32
 	owners     int
 	serial     uint64 // of the computation that made it; a copy keeps it
+	place      uint64 // its own, also of a copy
 	gone       bool   // given up; see Options.Window
 	adapters   uint64 // mark of those it was computed with
 }
@@ -92,6 +100,7 @@ type Backend struct {
 	seqs    [][]*cell  // by id: the cells in the order of positions
 	used    int
 	made    uint64
+	places  uint64
 	origins map[uint64]uint64 // of loaded cells: the computation that they were saved from
 	last    inference.Batch
 	next    inference.Batch // what a Step went ahead with
@@ -133,6 +142,7 @@ func New(o Options) *Backend {
 			MicroBatch: o.MicroBatch, Guesses: o.Guesses, Context: o.Context, Vocabulary: Vocabulary,
 			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim, Adapters: o.Adapters,
 			Keep: o.Keep && !o.Split, Window: o.Window,
+			Streams: o.Streams, ScanCost: o.ScanCost, ReadCost: o.ReadCost, CopyCost: o.CopyCost,
 		},
 	}
 }
@@ -250,8 +260,7 @@ func (b *Backend) decode(batch *inference.Batch, injected error) error {
 		}
 		b.made++
 		b.checkAdapters(s)
-		b.seqs[s] = append(b.seqs[s], &cell{token: batch.Token[i], pos: batch.Pos[i], owners: 1, serial: b.made, adapters: mark(b.adapters)})
-		b.used++
+		b.seqs[s] = append(b.seqs[s], b.fill(cell{token: batch.Token[i], pos: batch.Pos[i], serial: b.made, adapters: mark(b.adapters)}))
 	}
 	if injected != nil {
 		return fmt.Errorf("fake: %w", injected)
@@ -264,10 +273,16 @@ func (b *Backend) decode(batch *inference.Batch, injected error) error {
 
 // room reports whether the batch has free cells.
 func (b *Backend) room(batch *inference.Batch) bool {
-	if !b.o.Split {
-		return b.used+batch.Len() <= b.o.Cells
+	if !b.o.Split && b.used+batch.Len() > b.o.Cells {
+		return false
 	}
-	each := b.o.Cells / b.o.Sequences
+	each := b.o.Cells
+	switch {
+	case b.o.Split:
+		each = b.o.Cells / b.o.Sequences
+	case !b.traits.Unified:
+		each = b.o.Streams
+	}
 	for s := range b.seqs {
 		n := len(b.seqs[s])
 		for _, t := range batch.Seq {

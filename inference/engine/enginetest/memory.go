@@ -1,6 +1,11 @@
 package enginetest
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"hearth/inference"
+)
 
 // SeqRemove implements engine.Memory.
 func (b *Backend) SeqRemove(seq, p0, p1 int32) bool {
@@ -50,17 +55,59 @@ func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
 	if p0 > 0 {
 		panic(fmt.Sprintf("enginetest: copy from position %d; prefixes begin at 0", p0))
 	}
-	if b.o.Split && p1 >= 0 {
-		panic("enginetest: partial copy between sequences with caches of their own")
-	}
-	for _, c := range b.seqs[src][:n] {
-		if b.o.Split {
-			c = &cell{token: c.token, pos: c.pos, serial: c.serial, gone: c.gone, adapters: c.adapters}
-			b.used++
+	b.seqs[dst] = b.take(b.seqs[src][:n], b.traits.Unified)
+}
+
+// fill returns a cell like c, in a place of its own.
+func (b *Backend) fill(c cell) *cell {
+	b.places++
+	b.used++
+	c.place, c.owners = b.places, 1
+	return &c
+}
+
+// take returns cells for one more sequence: the same, or copies.
+func (b *Backend) take(cells []*cell, same bool) []*cell {
+	var taken []*cell
+	for _, c := range cells {
+		if same {
+			c.owners++
+		} else {
+			c = b.fill(*c)
 		}
-		c.owners++
-		b.seqs[dst] = append(b.seqs[dst], c)
+		taken = append(taken, c)
 	}
+	return taken
+}
+
+// Relayout implements engine.Memory.
+func (b *Backend) Relayout(unified bool, moves []inference.SeqMove) error {
+	defer b.enter()()
+	b.record(Call{Op: "relayout", Moves: slices.Clone(moves)})
+	if b.o.Streams == 0 || unified == b.traits.Unified {
+		panic("enginetest: the cells can lie in one way only, or lie so")
+	}
+	if b.o.OnRelayout != nil {
+		if err := b.o.OnRelayout(unified); err != nil {
+			return fmt.Errorf("fake: %w", err)
+		}
+	}
+	old := b.seqs
+	b.seqs, b.used = make([][]*cell, len(old)), 0
+	for _, m := range moves {
+		cells := old[m.From]
+		if len(cells) == 0 || len(b.seqs[m.To]) > 0 || !unified && (int(m.To) >= b.o.Sequences || len(cells) > b.o.Streams || m.Shared > 0) {
+			panic(fmt.Sprintf("enginetest: %d cells cannot be moved so: %+v", len(cells), m))
+		}
+		for i, c := range b.seqs[m.With][:m.Shared] {
+			if c.token != cells[i].token || c.adapters != cells[i].adapters {
+				panic(fmt.Sprintf("enginetest: cell %d is not the same: %+v", i, m))
+			}
+		}
+		b.seqs[m.To] = append(b.take(b.seqs[m.With][:m.Shared], true), b.take(cells[m.Shared:], false)...)
+	}
+	b.traits.Unified = unified
+	return nil
 }
 
 // SeqIntact implements engine.Memory.
@@ -103,7 +150,7 @@ func (b *Backend) SeqPosMax(seq int32) int32 {
 }
 
 func (b *Backend) known(seq int32) {
-	if seq < 0 || int(seq) >= len(b.seqs) {
+	if seq < 0 || int(seq) >= len(b.seqs) || b.o.Streams > 0 && !b.traits.Unified && int(seq) >= b.o.Sequences {
 		panic(fmt.Sprintf("enginetest: sequence %d of %d", seq, len(b.seqs)))
 	}
 }
@@ -140,6 +187,20 @@ func (b *Backend) Origins() [][]uint64 {
 		}
 	}
 	return origins
+}
+
+// Places returns, for each sequence id and each cell that it holds, the number of
+// the place where it lies: equal numbers are one cell.
+func (b *Backend) Places() [][]uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	places := make([][]uint64, len(b.seqs))
+	for s, cells := range b.seqs {
+		for _, c := range cells {
+			places[s] = append(places[s], c.place)
+		}
+	}
+	return places
 }
 
 // Lose removes all cells of a sequence behind the engine's back, as a backend

@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+
+	"hearth/inference"
+)
+
+// This file chooses how the cells lie, where the backend can have them either way.
+//
+// In one pool a prefix is shared without copying and read once for all, but each
+// token of a batch looks at the places of all sequences to find those of its own.
+// In streams it looks at its own only, and a prefix is copied and read by each. So
+// sequences that have little in common are quicker in streams, and those that share
+// a long prompt in one pool; which it is depends on who is being served.
+//
+// The loop adds up what the steps lost by the layout they had, against the other
+// one, and moves the cells when that is twice what moving them costs. Whatever
+// comes next, it then never loses much more than somebody who knew it would have.
+
+const (
+	// layoutPatience is how many times the cost of moving is lost before.
+	layoutPatience = 2
+	// layoutFixed is what moving costs however few cells there are, in nanoseconds.
+	layoutFixed = 20e6
+)
+
+// layout is what the loop knows of the other way to lay out the cells.
+type layout struct {
+	regret   float64 // ns that steps lost by the layout they had
+	poolOnly bool    // somebody who waits, or grows, has no room in a stream
+	off      bool    // the backend could not move them
+	moved    uint64  // times
+}
+
+// streaming reports whether the cells lie in streams for now.
+func (l *loop) streaming() bool { return l.pool && !l.t.Unified }
+
+// noteLayout adds what the step in l.parts lost by the layout.
+func (l *loop) noteLayout() {
+	if l.t.Streams == 0 || l.layout.off {
+		return
+	}
+	scan, dup, used, pieces, last := 0, 0, l.cells.used, 0, int32(-2)
+	if !l.t.Unified {
+		for _, p := range l.parts {
+			used -= p.c.seq.copied()
+		}
+	}
+	for _, p := range l.parts {
+		s := p.c.seq
+		scan += p.n * max(used-s.held, 0)
+		dup += s.copied()
+		if s.id != last+1 {
+			pieces++ // streams that are not neighbours are computed one after the other
+		}
+		last = s.id
+	}
+	lost := l.t.ScanCost*float64(scan) - l.t.ReadCost*float64(dup)
+	if !l.t.Unified {
+		lost = -lost
+		if l.rowCount > 0 {
+			lost += float64(pieces-1) * l.pace.decode / float64(l.rowCount)
+		}
+	}
+	l.layout.regret = max(l.layout.regret+lost, 0)
+}
+
+// copied is how many of the cells that s holds another running sequence holds too,
+// or would, if there were one pool; a cell of n sequences counts for n-1 of them.
+func (s *sequence) copied() int {
+	if s.copies > 0 {
+		return min(s.copies, s.held)
+	}
+	n := 0
+	for g := s.chain.leaf; g != nil; g = g.parent {
+		if g.live > 1 {
+			n += g.length * (g.live - 1) / g.live
+		}
+	}
+	return n
+}
+
+// wantsLayout reports whether the cells should be moved.
+func (l *loop) wantsLayout() bool {
+	if l.layout.poolOnly {
+		return true
+	}
+	return l.layout.regret > layoutPatience*layoutFixed &&
+		l.layout.regret > layoutPatience*(layoutFixed+l.t.CopyCost*float64(l.cells.used))
+}
+
+// lay moves the cells if they should lie otherwise and can.
+func (l *loop) lay() {
+	if !l.wantsLayout() {
+		return
+	}
+	if l.loading > 0 {
+		return // cells of the store are loaded into the pool
+	}
+	l.layout.regret, l.layout.poolOnly = 0, false
+	if l.t.Unified && !l.fitsStreams() {
+		return
+	}
+	l.relayout(!l.t.Unified)
+}
+
+// preferPool has the cells moved to one pool, the only layout in which cells of
+// the store can be loaded, if that costs less than computing n tokens.
+func (l *loop) preferPool(n int) {
+	if float64(n)*l.pace.token > layoutPatience*(layoutFixed+l.t.CopyCost*float64(l.cells.used)) {
+		l.layout.poolOnly = true
+	}
+}
+
+// fitsStreams reports whether every running sequence has room in a stream, and all
+// their promises together in the cache when nothing is shared.
+func (l *loop) fitsStreams() bool {
+	total := 0
+	for _, s := range l.seqs[:l.t.Sequences] {
+		if s == nil || s.owner == nil {
+			continue
+		}
+		if s.end > l.t.Streams {
+			return false
+		}
+		total += s.end
+	}
+	return total <= l.t.Cells
+}
+
+// relayout moves the running sequences and, as far as there is room, the idle
+// prefixes, and puts the books in order. Those that run become neighbours. If the
+// backend cannot, it is not asked again: what lies in one pool stays there, and
+// what lies in streams, which is not where everything fits, is given up.
+func (l *loop) relayout(unified bool) {
+	order := l.inOrder()
+	next := make([]*sequence, len(l.seqs))
+	index := newPrefixes()
+	moves := make([]inference.SeqMove, 0, len(order))
+	gone := order[:0:0]
+	kept := order[:0]
+	low, room := int32(0), l.t.Cells
+	for _, s := range order {
+		if s.owner != nil {
+			room -= s.end
+		}
+	}
+	for _, s := range order {
+		id := low
+		switch {
+		case s.owner != nil:
+			low++
+		case unified:
+			id = lastFree(next, len(next))
+		case s.held > min(room, l.t.Streams):
+			id = -1
+		default:
+			id = lastFree(next, l.t.Sequences)
+			room -= s.held
+		}
+		if id < 0 {
+			l.keep(s, l.index.keys[s.id])
+			gone = append(gone, s)
+			continue
+		}
+		next[id] = s
+		kept = append(kept, s)
+		m := inference.SeqMove{From: s.id, To: id}
+		if s.filed {
+			key := l.index.keys[s.id]
+			if unified {
+				l.shareMoved(&m, s, key, index, next)
+			}
+			index.insert(s.scope, id, key)
+		}
+		if s.held > 0 {
+			moves = append(moves, m)
+		}
+	}
+	if err := l.b.Relayout(unified, moves); err != nil {
+		l.layout.off = true
+		if unified {
+			l.giveUpStreams(engineError(err))
+		}
+		return
+	}
+	l.layout.moved++
+	for _, s := range gone {
+		s.filed = false
+		l.idle--
+	}
+	l.seqs, l.index, l.t.Unified, l.turn, l.dirty = next, index, unified, 0, true
+	l.rebook(kept, moves)
+	l.obs.Layout(!unified)
+}
+
+// giveUpStreams fails all that run, and begins with an empty pool.
+func (l *loop) giveUpStreams(err error) {
+	for _, s := range l.seqs {
+		if s != nil && s.owner != nil {
+			l.fail(s.owner.req, err, "error", false)
+		}
+	}
+	l.dropIdle()
+	if l.b.Relayout(true, nil) == nil {
+		l.t.Unified, l.cells.unified = true, true
+	}
+}
+
+// inOrder returns all sequences: those that run by their ids, then the idle
+// prefixes, those worth most first.
+func (l *loop) inOrder() []*sequence {
+	var order []*sequence
+	for _, s := range l.seqs {
+		if s != nil {
+			order = append(order, s)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b *sequence) int {
+		switch {
+		case a.owner != nil && b.owner != nil:
+			return cmp.Compare(a.id, b.id)
+		case a.owner != nil:
+			return -1
+		case b.owner != nil:
+			return 1
+		case colder(b, a):
+			return -1
+		case colder(a, b):
+			return 1
+		}
+		return cmp.Compare(a.id, b.id)
+	})
+	return order
+}
+
+// lastFree returns the highest id below n that is free: neighbours of those that
+// run are left for those to come. It is -1 if there is none.
+func lastFree(seqs []*sequence, n int) int32 {
+	for id := n - 1; id >= 0; id-- {
+		if seqs[id] == nil {
+			return int32(id)
+		}
+	}
+	return -1
+}
+
+// shareMoved lets s take its first cells from one that was moved before it.
+func (l *loop) shareMoved(m *inference.SeqMove, s *sequence, key []int32, index *prefixes, next []*sequence) {
+	index.match(s.scope, key, func(id int32, n int) {
+		if n = min(n, s.held, next[id].held); n >= l.cfg.Prefix.MinShare && n > int(m.Shared) {
+			m.With, m.Shared = id, int32(n)
+		}
+	})
+}
+
+// rebook makes the ledger anew after the cells were moved.
+func (l *loop) rebook(kept []*sequence, moves []inference.SeqMove) {
+	copies := make([]int, len(kept))
+	for i, s := range kept {
+		copies[i] = s.copied()
+	}
+	l.cells, l.future = ledger{unified: l.t.Unified}, 0
+	for id, s := range l.seqs {
+		if s != nil {
+			s.id = int32(id)
+		}
+	}
+	for i, s := range kept {
+		s.chain = chain{live: s.owner != nil}
+		s.copies, s.own = 0, !l.t.Unified
+		shared := 0
+		if len(moves) > 0 && moves[0].To == s.id {
+			if shared = int(moves[0].Shared); shared > 0 {
+				l.cells.share(&s.chain, &l.seqs[moves[0].With].chain, shared)
+			}
+			moves = moves[1:]
+		}
+		l.cells.extend(&s.chain, s.held-shared)
+		if !l.t.Unified {
+			s.copies = copies[i]
+		}
+		l.future += s.future()
+	}
+}

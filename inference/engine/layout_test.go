@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"hearth/inference"
+	"hearth/inference/engine/enginetest"
+)
+
+// eitherWay is a cache whose cells are moved as soon as a step loses by their layout.
+func eitherWay() enginetest.Options {
+	return enginetest.Options{Cells: 4000, Sequences: 6, Holders: 4, Streams: 1000, ScanCost: 1e7, ReadCost: 1e9}
+}
+
+// unlike returns a request that shares nothing with others.
+func unlike(i, words, tokens int) *Request {
+	return ask(strings.Repeat(fmt.Sprintf("%c%d ", 'a'+i, i*7), words), tokens)
+}
+
+// relayouts returns where the cells were moved to, in order.
+func relayouts(h *harness) []string {
+	var to []string
+	unified := true
+	for _, c := range h.b.Calls() {
+		if c.Op == "relayout" {
+			unified = !unified
+			to = append(to, map[bool]string{true: "pool", false: "streams"}[unified])
+		}
+	}
+	return to
+}
+
+// answers runs requests to their end and compares each with the reference.
+func answers(t *testing.T, h *harness, asked []*Request, streams []*Stream) {
+	t.Helper()
+	h.settle()
+	for i, s := range streams {
+		a := read(t, s)
+		if want := expected(h.b, asked[i], 0); a.err != nil || a.text[0] != want {
+			t.Errorf("request %d: %v\ngot  %.60q\nwant %.60q", i, a.err, a.text[0], want)
+		}
+	}
+}
+
+func (h *harness) submitAll(t *testing.T, asked ...*Request) (streams []*Stream) {
+	t.Helper()
+	for _, r := range asked {
+		s, err := h.e.Submit(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, s)
+	}
+	return streams
+}
+
+// TestLayoutFollowsTheLoad: strangers get streams, those who share a long prompt
+// one pool, and a sequence goes on through both.
+func TestLayoutFollowsTheLoad(t *testing.T) {
+	h := newHarness(t, eitherWay(), Config{Prefix: PrefixConfig{MinShare: 4}})
+	defer h.shut()
+	var asked []*Request
+	for i := range 3 {
+		asked = append(asked, unlike(i, 40, 60))
+	}
+	streams := h.submitAll(t, asked...)
+	for range 40 {
+		h.turn()
+	}
+	if got := relayouts(h); len(got) != 1 || got[0] != "streams" || h.l.t.Unified {
+		t.Fatalf("three strangers: moved to %v", got)
+	}
+	var same []*Request
+	for i := range 3 {
+		same = append(same, ask(system+fmt.Sprint(" question ", i), 200))
+	}
+	streams = append(streams, h.submitAll(t, same...)...)
+	answers(t, h, append(asked, same...), streams)
+	if got := relayouts(h); len(got) < 2 || got[1] != "pool" {
+		t.Errorf("three more with one prompt: moved to %v", got)
+	}
+	if h.l.layout.moved != uint64(len(relayouts(h))) {
+		t.Errorf("%d moves counted", h.l.layout.moved)
+	}
+}
+
+// TestMovedCellsAreShared: what went to one pool holds a common prefix once.
+func TestMovedCellsAreShared(t *testing.T) {
+	h := newHarness(t, eitherWay(), Config{Prefix: PrefixConfig{MinShare: 4}})
+	defer h.shut()
+	h.l.layout.off = true // until the test says so
+	var asked []*Request
+	for i := range 3 {
+		asked = append(asked, ask(system+fmt.Sprint(" question ", i), 50))
+	}
+	streams := h.submitAll(t, asked...)
+	for range 15 {
+		h.turn()
+	}
+	h.finishAhead()
+	h.l.relayout(false)
+	h.check()
+	used := h.l.cells.used
+	h.l.relayout(true)
+	h.check()
+	if saved := used - h.l.cells.used; saved != 2*len(system+" question ") {
+		t.Errorf("%d cells in streams, %d in one pool", used, h.l.cells.used)
+	}
+	answers(t, h, asked, streams)
+}
+
+// finishAhead turns until no step has gone ahead, which is when cells may be moved.
+func (h *harness) finishAhead() {
+	for h.l.ahead {
+		h.turn()
+	}
+}
+
+// TestTooLongForAStream: a request, or an answer, that no stream holds is served
+// from one pool.
+func TestTooLongForAStream(t *testing.T) {
+	o := eitherWay()
+	o.Streams, o.ReadCost = 300, 0
+	for name, late := range map[string]*Request{
+		"a long prompt":        ask(strings.Repeat("w", 290), 30),
+		"an answer that grows": ask(strings.Repeat("v", 200), 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, o, Config{Reserve: 16})
+			defer h.shut()
+			asked := []*Request{unlike(0, 30, 60), unlike(1, 30, 60)}
+			streams := h.submitAll(t, asked...)
+			for range 20 {
+				h.turn()
+			}
+			if h.l.t.Unified {
+				t.Fatal("two strangers are not in streams")
+			}
+			if late.MaxTokens == 0 {
+				late.Stop = []string{"\x00\x01\x02"}
+			}
+			asked = append(asked, late)
+			streams = append(streams, h.submitAll(t, late)...)
+			answers(t, h, asked, streams)
+			if got := relayouts(h); len(got) < 2 || got[1] != "pool" {
+				t.Errorf("moved to %v", got)
+			}
+		})
+	}
+}
+
+// TestSeedAloneStartsInOnePool: the same seed gives the same tokens only from the
+// same cache.
+func TestSeedAloneStartsInOnePool(t *testing.T) {
+	h := newHarness(t, eitherWay(), Config{})
+	defer h.shut()
+	asked := []*Request{unlike(0, 40, 30), unlike(1, 40, 30)}
+	answers(t, h, asked, h.submitAll(t, asked...))
+	if !h.l.streaming() {
+		t.Fatal("not in streams")
+	}
+	seed := uint32(7)
+	r := unlike(2, 10, 5)
+	r.Sampling.Seed, r.Sampling.Temperature = &seed, 1
+	s := h.submitAll(t, r)
+	h.take()
+	if h.l.streaming() {
+		t.Error("it began in streams")
+	}
+	answers(t, h, []*Request{r}, s)
+}
+
+// TestMoveFails: a backend that cannot move the cells to streams is not asked
+// again; one that cannot move them back fails those that run, and serves on.
+func TestMoveFails(t *testing.T) {
+	broken := errors.New("no memory")
+	for _, back := range []bool{false, true} {
+		o := eitherWay()
+		fail := true
+		o.OnRelayout = func(unified bool) error {
+			if fail && unified == back {
+				fail = false
+				return broken
+			}
+			return nil
+		}
+		h := newHarness(t, o, Config{})
+		asked := []*Request{unlike(0, 40, 300), unlike(1, 40, 300)}
+		streams := h.submitAll(t, asked...)
+		if !back {
+			answers(t, h, asked, streams)
+			if got := relayouts(h); len(got) != 1 || h.l.streaming() {
+				t.Errorf("asked %d times", len(got))
+			}
+			h.shut()
+			continue
+		}
+		for range 20 {
+			h.turn()
+		}
+		h.finishAhead()
+		if h.l.t.Unified || h.l.running != 2 {
+			t.Fatalf("%d running, unified %t", h.l.running, h.l.t.Unified)
+		}
+		h.l.relayout(true)
+		h.check()
+		for _, s := range streams {
+			if a := read(t, s); !errors.Is(a.err, inference.ErrEngine) || !errors.Is(a.err, broken) {
+				t.Errorf("a request that could not be moved ended with %v", a.err)
+			}
+		}
+		after := []*Request{unlike(2, 40, 20), unlike(3, 40, 20)}
+		answers(t, h, after, h.submitAll(t, after...))
+		if h.l.streaming() {
+			t.Error("the cells were moved again")
+		}
+		h.shut()
+	}
+}

@@ -1,0 +1,178 @@
+package llama
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"hearth/inference"
+)
+
+// TestRelayout moves running sequences from one pool to streams and back: each
+// goes on as if nothing had happened.
+func TestRelayout(t *testing.T) {
+	const n = 6
+	m := sharedModel(t)
+	for _, kv := range []string{"f16", "q8_0"} {
+		t.Run(kv, func(t *testing.T) {
+			o := ContextOptions{Cells: 1024, Sequences: 4, Unified: true, Streams: true, Threads: 1, KVType: kv, FlashAttention: "on"}
+			c := newContext(t, m, o)
+			goOn := func(seq, from int32, tokens []int32) []int32 {
+				t.Helper()
+				spec := greedySpec()
+				s, err := m.newSampler(&spec, false)
+				must(t, err)
+				defer func() { must(t, s.Close()) }()
+				index := prompt(t, c, seq, from, tokens)
+				return generate(t, c, s, seq, from+int32(len(tokens)), index, n)
+			}
+			// Two prompts that begin alike, and one that does not.
+			begin := tokenize(t, m, story)
+			prompts := [][]int32{
+				slices.Concat(begin, tokenize(t, m, " In winter")),
+				slices.Concat(begin, tokenize(t, m, " Every night")),
+				tokenize(t, m, "The recipe for bread begins with flour, water, salt and"),
+			}
+			// half leaves the last token of generate uncomputed, as generate does.
+			var first, second [][]int32
+			for i, p := range prompts {
+				a := goOn(int32(i), 0, p)
+				first = append(first, a)
+				second = append(second, goOn(int32(i), int32(len(p)+n-1), a[n-1:]))
+				c.SeqRemove(int32(i), -1, -1)
+			}
+
+			goOn(0, 0, prompts[0])
+			c.SeqRemove(0, int32(len(prompts[0])+n-1), -1)
+			c.SeqCopy(0, 1, 0, int32(len(begin)))
+			equalTokens(t, m, "shared in one pool", goOn(1, int32(len(begin)), prompts[1][len(begin):]), first[1])
+			c.SeqCopy(1, 9, 0, -1) // a holder
+			c.SeqRemove(1, -1, -1)
+
+			must(t, c.Relayout(false, []inference.SeqMove{{From: 9, To: 0}, {From: 0, To: 3}}))
+			if c.Traits().Unified || c.SeqPosMax(1) >= 0 || c.SeqPosMax(9) >= 0 {
+				t.Fatalf("traits %+v, sequence 1 ends at %d and 9 at %d", c.Traits(), c.SeqPosMax(1), c.SeqPosMax(9))
+			}
+			equalTokens(t, m, "computed in streams", goOn(1, 0, prompts[2]), first[2])
+			equalTokens(t, m, "moved to a stream", goOn(0, int32(len(prompts[1])+n-1), first[1][n-1:]), second[1])
+			c.SeqCopy(0, 2, 0, int32(len(begin)))
+			equalTokens(t, m, "copied in streams", goOn(2, int32(len(begin)), prompts[0][len(begin):]), first[0])
+
+			shared := int32(len(begin))
+			must(t, c.Relayout(true, []inference.SeqMove{{From: 2, To: 2}, {From: 0, To: 1, With: 2, Shared: shared}, {From: 1, To: 0}, {From: 3, To: 11, With: 2, Shared: int32(len(prompts[0]) + n - 1)}}))
+			equalTokens(t, m, "moved back", goOn(0, int32(len(prompts[2])+n-1), first[2][n-1:]), second[2])
+			equalTokens(t, m, "moved back, others share with it", goOn(2, int32(len(prompts[0])+n-1), first[0][n-1:]), second[0])
+			c.SeqRemove(2, -1, -1)
+			c.SeqCopy(11, 2, 0, -1)
+			equalTokens(t, m, "all shared", goOn(2, int32(len(prompts[0])+n-1), first[0][n-1:]), second[0])
+			c.SeqRemove(1, shared, -1)
+			equalTokens(t, m, "moved back sharing", goOn(1, shared, prompts[1][shared:]), first[1])
+			must(t, c.Relayout(false, nil))
+			for id := range int32(c.Traits().Sequences) {
+				if c.SeqPosMax(id) >= 0 {
+					t.Errorf("sequence %d was not moved and holds cells", id)
+				}
+			}
+		})
+	}
+}
+
+// TestRelayoutRefuses holds that what cannot be moved changes nothing.
+func TestRelayoutRefuses(t *testing.T) {
+	m := sharedModel(t)
+	tokens := tokenize(t, m, story)
+	held := int32(len(tokens))
+	c := newContext(t, m, ContextOptions{Cells: 512, Sequences: 2, Unified: true, Streams: true, Threads: 1})
+	prompt(t, c, 0, 0, tokens)
+	for name, moves := range map[string][]inference.SeqMove{
+		"empty":         {{From: 1, To: 1}},
+		"no such id":    {{From: 0, To: -1}},
+		"a holder":      {{From: 0, To: 2}},
+		"twice":         {{From: 0, To: 1}, {From: 0, To: 1}},
+		"shared":        {{From: 0, To: 1}, {From: 0, To: 0, With: 1, Shared: 3}},
+		"far id":        {{From: 300, To: 0}},
+		"negative part": {{From: 0, To: 0, Shared: -1}},
+	} {
+		if err := c.Relayout(false, moves); !errors.Is(err, inference.ErrBadBatch) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := c.Relayout(true, nil); err == nil || !strings.Contains(err.Error(), "one way") {
+		t.Errorf("to where they are: %v", err)
+	}
+	if got := c.SeqPosMax(0); got != held-1 || !c.Traits().Unified {
+		t.Errorf("the sequence ends at %d, want %d; traits %+v", got, held-1, c.Traits())
+	}
+	must(t, c.Relayout(false, []inference.SeqMove{{From: 0, To: 1}}))
+	for name, moves := range map[string][]inference.SeqMove{
+		"more than there is": {{From: 1, To: 1}, {From: 1, To: 0, With: 1, Shared: held + 1}},
+		"with a later one":   {{From: 1, To: 1, With: 0, Shared: 4}, {From: 1, To: 0}},
+	} {
+		if err := c.Relayout(true, moves); !errors.Is(err, inference.ErrBadBatch) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := c.SeqPosMax(1); got != held-1 {
+		t.Errorf("the sequence ends at %d, want %d", got, held-1)
+	}
+}
+
+// TestNoRelayout: where cells cannot be copied from tensor to tensor, or streams
+// were not asked for.
+func TestNoRelayout(t *testing.T) {
+	m := sharedModel(t)
+	for name, o := range map[string]ContextOptions{
+		"not asked for":      {Cells: 512, Sequences: 2, Unified: true},
+		"one sequence":       {Cells: 512, Sequences: 1, Unified: true, Streams: true},
+		"split":              {Cells: 512, Sequences: 2, Streams: true},
+		"no flash attention": {Cells: 512, Sequences: 2, Unified: true, Streams: true, FlashAttention: "off"},
+	} {
+		o.Threads = 1
+		c := newContext(t, m, o)
+		if c.Traits().Streams != 0 || c.Relayout(!o.Unified, nil) == nil {
+			t.Errorf("%s: %+v", name, c.Traits())
+		}
+	}
+}
+
+func TestStreamCells(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		o          ContextOptions
+		train      int
+		each, free int64
+		want       int
+	}{
+		{"all", ContextOptions{Cells: 16384, Sequences: 8, Unified: true}, 0, 1, 1 << 40, 16384},
+		{"no more than the model can use", ContextOptions{Cells: 16384, Sequences: 8, Unified: true}, 2000, 1, 1 << 40, 2048},
+		{"no more than there is memory", ContextOptions{Cells: 16384, Sequences: 8, Unified: true}, 0, 1000, 8 * 5000 * 1000, 4864},
+		{"less than a fair part", ContextOptions{Cells: 16384, Sequences: 8, Unified: true}, 0, 1000, 8 * 2000 * 1000, 0},
+		{"split", ContextOptions{Cells: 16384, Sequences: 8}, 0, 1, 1 << 40, 0},
+		{"alone", ContextOptions{Cells: 16384, Sequences: 1, Unified: true}, 0, 1, 1 << 40, 0},
+		{"not known", ContextOptions{Cells: 16384, Sequences: 8, Unified: true}, 0, 0, 1 << 40, 0},
+	} {
+		if got := streamCells(c.o, c.train, c.each, c.free); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// TestStreamsGiveBack: the memory of a sequence that is removed goes back, or each
+// stream would take for ever what its longest sequence took.
+func TestStreamsGiveBack(t *testing.T) {
+	const each, spare = 23040, 8 << 20
+	m := sharedModel(t)
+	c := newContext(t, m, ContextOptions{Cells: 8192, Sequences: 4, Unified: true, Streams: true, Threads: 2})
+	must(t, c.Relayout(false, nil))
+	tokens := tokenize(t, m, strings.Repeat(story, 4))
+	prompt(t, c, 0, 0, tokens)
+	full := residentMemory(t)
+	for id := range int32(3) {
+		c.SeqCopy(id, id+1, 0, -1)
+		c.SeqRemove(id, -1, -1)
+	}
+	if grown := residentMemory(t) - full; grown > spare {
+		t.Errorf("%d bytes more after a sequence of %d went through four streams", grown, len(tokens)*each)
+	}
+}
