@@ -1,6 +1,7 @@
 package llama
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -50,7 +51,22 @@ func TestRelayout(t *testing.T) {
 			c.SeqCopy(1, 9, 0, -1) // a holder
 			c.SeqRemove(1, -1, -1)
 
+			run := func(seq int32) []byte {
+				t.Helper()
+				buf := make([]byte, c.RunBytes(40))
+				got, err := c.SaveRun(seq, 5, 45, buf)
+				must(t, err)
+				return buf[:got]
+			}
+			saved := run(9)
+
 			must(t, c.Relayout(false, []inference.SeqMove{{From: 9, To: 0}, {From: 0, To: 3}}))
+			if !bytes.Equal(run(0), saved) {
+				t.Error("a run saved in streams differs from the same run saved in one pool")
+			}
+			if err := c.LoadRun(3, c.SeqPosMax(3)+1, c.SeqPosMax(3)+41, saved); !errors.Is(err, errRun) {
+				t.Errorf("a run was loaded into a stream: %v", err)
+			}
 			if c.Traits().Unified || c.SeqPosMax(1) >= 0 || c.SeqPosMax(9) >= 0 {
 				t.Fatalf("traits %+v, sequence 1 ends at %d and 9 at %d", c.Traits(), c.SeqPosMax(1), c.SeqPosMax(9))
 			}
