@@ -32,7 +32,9 @@ type entry struct {
 	ToolTemplate bool `json:"tool_template,omitempty"`
 	// Tuned are flags that llama-server gets on top: what was found to serve it
 	// best here.
-	Tuned []string `json:"tuned"`
+	Tuned []string `json:"tuned,omitempty"`
+	// Untuned leaves the tuned llama-server out.
+	Untuned bool `json:"untuned,omitempty"`
 	// Variants are Hearths of another configuration, measured beside the one that
 	// comes as it is.
 	Variants []variant `json:"variants,omitempty"`
@@ -86,7 +88,10 @@ func (e *entry) systems(round int) []string {
 	for _, v := range e.Variants {
 		out = append(out, v.Name)
 	}
-	out = append(out, plain, tuned)
+	out = append(out, plain)
+	if !e.Untuned {
+		out = append(out, tuned)
+	}
 	if round%2 == 1 {
 		slices.Reverse(out)
 	}

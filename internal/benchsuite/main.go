@@ -40,6 +40,13 @@ func runMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.clients > 0 {
+		if err := s.executeGrowth(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stdout, "\ncurves: %s\n", filepath.Join(s.dir, "growth.md"))
+		return nil
+	}
 	r, err := s.execute(ctx)
 	if err != nil {
 		return err
@@ -71,6 +78,7 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	flags.Uint64Var(&set.Seed, "seed", 0, "seed of the first round's prompts (0: a random one)")
 	flags.Float64Var(&set.Floor, "floor", 0, "replace all goals: no row below so many times llama-server as it comes")
 	flags.StringVar(&tuning, "tuning", "", "flags of the tuned llama-server, instead of those that are known to serve it best")
+	flags.IntVar(&s.clients, "growth", 0, "measure, instead of the table, how cost grows: with 1, 2, 4 … so many clients, with cached cells, with the context")
 	flags.BoolVar(&set.Quick, "quick", false, "one round of tiny numbers, to see that everything works; its figures mean nothing")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -89,11 +97,14 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 			return nil, fmt.Errorf("%s is %d: it must be at least 1", flagName, v)
 		}
 	}
-	if set.Floor < 0 {
-		return nil, fmt.Errorf("-floor is %g: it must not be below 0", set.Floor)
-	}
 	if tuning != "" {
 		set.Tuning = strings.Fields(tuning)
+	}
+	if set.Floor < 0 || s.clients < 0 {
+		return nil, fmt.Errorf("-floor is %g and -growth %d: neither may be below 0", set.Floor, s.clients)
+	}
+	if s.clients > 0 {
+		return s, nil
 	}
 	chosen, err := choose(names)
 	if err != nil {
@@ -127,42 +138,53 @@ func modelFile(env, name string) string {
 	return filepath.Join(cache, "hearth", "models", name)
 }
 
-// execute checks what it needs, measures, and writes the report.
-func (s *suite) execute(ctx context.Context) (*report, error) {
-	runtime.LockOSThread() // for diesWithUs
-	defer runtime.UnlockOSThread()
-	needed := []string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench")}
-	for i := range s.entries {
-		if s.entries[i].Scenario.Embeds() {
-			needed = append(needed, s.settings.Embedder)
-		} else {
-			needed = append(needed, s.settings.Model)
-		}
-	}
+// prepare checks that what is needed is there, makes the folders and the file of
+// samples, and keeps the thread, for diesWithUs. The function that it returns
+// undoes that.
+func (s *suite) prepare(models []string) (machine, func(), error) {
+	needed := append([]string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench")}, models...)
 	for _, path := range needed {
 		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)
+			return machine{}, nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)
 		}
 	}
 	if err := os.MkdirAll(filepath.Join(s.dir, "logs"), 0o755); err != nil {
-		return nil, fmt.Errorf("create the report's folder: %w", err)
+		return machine{}, nil, fmt.Errorf("create the report's folder: %w", err)
 	}
 	raw, err := os.Create(filepath.Join(s.dir, "raw.jsonl"))
 	if err != nil {
-		return nil, fmt.Errorf("create the file of samples: %w", err)
+		return machine{}, nil, fmt.Errorf("create the file of samples: %w", err)
 	}
-	defer raw.Close()
 	s.raw = raw
-	m := describe(s.settings)
-	plan := newClock(&s.settings, s.entries, time.Now())
-	fmt.Fprintf(s.status, "%s of %d scenarios, %d runs, about %s on a machine of two cores; seed %d, %s, load averages %s\n",
-		count(s.settings.Rounds, "round"), len(s.entries), plan.steps, minutes(plan.left()), s.settings.Seed, m.CPU, m.Load)
+	runtime.LockOSThread()
+	return describe(s.settings), func() {
+		runtime.UnlockOSThread()
+		_ = raw.Close() // every line was written, or measure has failed
+	}, nil
+}
+
+// execute measures, and writes the report.
+func (s *suite) execute(ctx context.Context) (*report, error) {
+	var models []string
+	for i := range s.entries {
+		if s.entries[i].Scenario.Embeds() {
+			models = append(models, s.settings.Embedder)
+		} else {
+			models = append(models, s.settings.Model)
+		}
+	}
+	m, finish, err := s.prepare(models)
+	if err != nil {
+		return nil, err
+	}
+	defer finish()
+	fmt.Fprintf(s.status, "seed %d, %s, load averages %s\n", s.settings.Seed, m.CPU, m.Load)
 	if err := s.measure(ctx); err != nil {
 		return nil, err
 	}
 	fmt.Fprintln(s.status)
 	r := assemble(s, m, time.Now())
-	return r, errors.Join(s.write(r), raw.Close())
+	return r, s.write(r)
 }
 
 // write writes the three forms of the report.
@@ -173,12 +195,8 @@ func (s *suite) write(r *report) error {
 		return e.Encode(r)
 	}
 	for name, form := range map[string]func(io.Writer, *report) error{"report.json": asJSON, "report.md": writeMarkdown, "report.svg": writeSVG} {
-		f, err := os.Create(filepath.Join(s.dir, name))
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
-		}
-		if err := errors.Join(form(f, r), f.Close()); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
+		if err := writeFile(filepath.Join(s.dir, name), func(w io.Writer) error { return form(w, r) }); err != nil {
+			return err
 		}
 	}
 	return nil

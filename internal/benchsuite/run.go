@@ -161,7 +161,7 @@ func (s *suite) open(ctx context.Context, r *run, e *entry, at *place, log strin
 	if len(target.EndTokens) == 0 && !e.Scenario.Embeds() {
 		return running, none, errors.New("the server did not say which tokens end an answer, so answers would have different lengths")
 	}
-	_, _, err = load(ctx, s.self, job{Target: target, Scenario: warmUp(s.settings.Sequences, e.Scenario.Embeds()), Seed: seed}, io.Discard)
+	_, _, err = load(ctx, s.self, job{Target: target, Scenario: warmUp(max(s.settings.Sequences, e.Sequences), e.Scenario.Embeds()), Seed: seed}, io.Discard)
 	if err != nil {
 		return running, none, fmt.Errorf("warm up: %w", err)
 	}

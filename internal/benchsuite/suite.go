@@ -14,6 +14,7 @@ import (
 type suite struct {
 	settings settings
 	entries  []entry
+	clients  int    // above 0: the most of the growth curves, which are measured instead of the entries
 	self     string // this program, as a load generator
 	dir      string // where the report goes
 	status   io.Writer
@@ -31,6 +32,7 @@ type suite struct {
 func (s *suite) measure(ctx context.Context) error {
 	s.begun = time.Now()
 	s.clock = newClock(&s.settings, s.entries, s.begun)
+	fmt.Fprintf(s.status, "%s of %d scenarios, %d runs, about %s on a machine of two cores\n", count(s.settings.Rounds, "round"), len(s.entries), s.clock.steps, minutes(s.clock.left()))
 	good := 0
 	for round := range s.settings.Rounds {
 		for i := range s.entries {
