@@ -163,7 +163,8 @@ func TestSuiteMakesAWholeReport(t *testing.T) {
 	for _, row := range r.Rows {
 		judged += len(row.Goals)
 		for _, g := range row.Goals {
-			if len(g.Value.Values) != 1 {
+			// The fake answers in no time: no gap of its decoders may lie in the window.
+			if len(g.Value.Values) != 1 && row.Metric != itl99.name {
 				t.Errorf("%s %s: nothing was measured for the goal against %q", row.Entry, row.Metric, g.Against)
 			}
 		}
