@@ -19,10 +19,12 @@ import (
 	"hearth/internal/testkit"
 )
 
-// hostileEnv is how many hostile requests are made; hostileSeedEnv repeats a run.
+// hostileEnv is how many hostile requests are made; hostileSeedEnv repeats a run,
+// and hostileFromEnv a part of it: the requests from that number on.
 const (
 	hostileEnv     = "HEARTH_HOSTILE"
 	hostileSeedEnv = "HEARTH_HOSTILE_SEED"
+	hostileFromEnv = "HEARTH_HOSTILE_FROM"
 )
 
 // TestHostileRequests sends generated requests that no honest client makes
@@ -33,7 +35,8 @@ const (
 func TestHostileRequests(t *testing.T) {
 	const together = 6
 	total, seed := testkit.Number(t, hostileEnv, 500), testkit.Number(t, hostileSeedEnv, rand.Uint64())
-	t.Logf("%s=%d %s=%d", hostileEnv, total, hostileSeedEnv, seed)
+	from := testkit.Number(t, hostileFromEnv, 0)
+	t.Logf("%s=%d %s=%d %s=%d", hostileEnv, total, hostileSeedEnv, seed, hostileFromEnv, from)
 	hearth := startServing(t, "--log-level", "error", "--config", writeConfig(t, fmt.Sprintf(`
 models:
   - {id: %s, path: %q, lora: [{name: poet, path: %q}, {name: terse, path: %q, scale: 0.5}]}
@@ -72,7 +75,7 @@ engine: {context: 512, trial: {off: true}}
 		})
 	}
 	for i := range total {
-		next <- i
+		next <- from + i
 	}
 	close(next)
 	wg.Wait()
