@@ -115,7 +115,34 @@ func (m *Model) Tokenize(text string, o inference.TokenizeOptions) ([]int32, err
 	if !utf8.ValidString(text) {
 		return nil, inference.Invalid("", "the text is not valid UTF-8")
 	}
+	if o.ParseSpecial && !m.cuts.special.whole && len(text) > shallowTextBytes {
+		return m.tokenizeApart(text, o.AddSpecial)
+	}
 	return m.tokenizeParts(text, o, apartPerPart)
+}
+
+// tokenizeApart is for long texts in which control tokens are read.
+func (m *Model) tokenizeApart(text string, addSpecial bool) ([]int32, error) {
+	var tokens, end []int32
+	var err error
+	if addSpecial {
+		if tokens, end, err = m.around(); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range m.cuts.special.stretches(text) {
+		if s.text != "" {
+			more, err := m.tokenizeParts(s.text, inference.TokenizeOptions{ParseSpecial: s.special}, apartPerPart)
+			if err != nil {
+				return nil, err
+			}
+			tokens = append(tokens, more...)
+		}
+		if s.token >= 0 {
+			tokens = append(tokens, s.token)
+		}
+	}
+	return slices.Clip(append(tokens, end...)), nil
 }
 
 func (m *Model) tokenizeParts(text string, o inference.TokenizeOptions, atLeast int) ([]int32, error) {

@@ -51,9 +51,14 @@ type cutter struct {
 type cutNode struct {
 	next map[byte]int32
 	end  bool
+	// token is the control token with this text; -1 for none, or several.
+	token   int32
+	control bool // there is one
 }
 
-func (c *cutter) add(text string) {
+// add takes the text of a token; control is the token where it is a control token,
+// else -1.
+func (c *cutter) add(text string, control int32) {
 	at := int32(0)
 	for i := range len(text) {
 		var next int32
@@ -64,7 +69,7 @@ func (c *cutter) add(text string) {
 		}
 		if next == 0 {
 			next = int32(len(c.nodes))
-			c.nodes = append(c.nodes, cutNode{next: map[byte]int32{}})
+			c.nodes = append(c.nodes, cutNode{next: map[byte]int32{}, token: -1})
 			if i == 0 {
 				c.root[text[0]] = next
 			} else {
@@ -74,7 +79,12 @@ func (c *cutter) add(text string) {
 		at = next
 	}
 	if at > 0 {
-		c.nodes[at].end = true
+		n := &c.nodes[at]
+		n.control = n.control || control >= 0
+		if n.end {
+			control = -1 // which of two is meant is llama.cpp's to say
+		}
+		n.end, n.token = true, control
 	}
 }
 
@@ -145,10 +155,14 @@ func (c *cutters) read(h *C.hearth_model, v *vocabulary) {
 		// the text of a token with a zero byte cannot be had
 		zero := bytes.IndexByte(v.special[v.specialFrom[token]:v.specialFrom[token+1]], 0) >= 0
 		whole := flags&C.HEARTH_TOKEN_STRIPS != 0 || zero
-		c.special.add(text)
+		control := int32(-1)
+		if flags&C.HEARTH_TOKEN_CONTROL != 0 {
+			control = int32(token)
+		}
+		c.special.add(text, control)
 		c.special.whole = c.special.whole || whole
 		if flags&C.HEARTH_TOKEN_CONTROL == 0 {
-			c.plain.add(text)
+			c.plain.add(text, -1)
 			c.plain.whole = c.plain.whole || whole
 		}
 	}

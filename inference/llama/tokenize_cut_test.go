@@ -88,7 +88,7 @@ func checkParts(t *testing.T, m *Model) {
 			special = append(special, string(m.Piece(int32(token), true)))
 		}
 	}
-	cuts := 0
+	cuts, apart := 0, 0
 	for round := range 40 {
 		var b strings.Builder
 		some := append(slices.Clone(atoms[:1+r.Intn(len(atoms))]), "b")
@@ -97,6 +97,10 @@ func checkParts(t *testing.T, m *Model) {
 				s := special[r.Intn(len(special))]
 				some = append(some, s, s, s[:r.Intn(len(s)+1)], s[r.Intn(len(s)+1):])
 			}
+		}
+		if controls := m.ControlTexts(); len(controls) > 0 {
+			s := controls[r.Intn(len(controls))]
+			some = append(some, s, s)
 		}
 		for b.Len() < 500 {
 			b.WriteString(strings.ToValidUTF8(some[r.Intn(len(some))], "?"))
@@ -109,6 +113,14 @@ func checkParts(t *testing.T, m *Model) {
 		must(t, err)
 		if !slices.Equal(got, want) {
 			t.Fatalf("in parts %q is %v, at once %v (%+v)", text, got, want, o)
+		}
+		if o.ParseSpecial && !m.cuts.special.whole {
+			got, err := m.tokenizeApart(text, o.AddSpecial)
+			must(t, err)
+			if !slices.Equal(got, want) {
+				t.Fatalf("apart %q is %v, at once %v (%+v)", text, got, want, o)
+			}
+			apart += len(m.cuts.special.stretches(text)) - 1
 		}
 		c := &m.cuts.plain
 		if o.ParseSpecial {
@@ -123,6 +135,9 @@ func checkParts(t *testing.T, m *Model) {
 	}
 	if cuts == 0 && len(special) > 2 && !m.cuts.special.whole {
 		t.Error("nothing was cut")
+	}
+	if apart == 0 && len(m.ControlTexts()) > 2 && !m.cuts.special.whole {
+		t.Error("no control token was found apart")
 	}
 }
 
@@ -209,14 +224,23 @@ func TestCutsKeepFragments(t *testing.T) {
 		}
 		return string(b)
 	}
-	cuts := 0
+	cuts, apart := 0, 0
 	for range 3000 {
 		c := cutter{nodes: make([]cutNode, 1)}
-		var special []string
+		var special, plain []string // plain: those that are no control tokens
+		tokens := map[int32]string{}
 		for range 1 + r.Intn(5) {
-			special = append(special, word(1+r.Intn(4)))
-			c.add(special[len(special)-1])
+			w, control := word(1+r.Intn(4)), int32(-1)
+			special = append(special, w)
+			if r.Intn(3) > 0 {
+				control = int32(len(tokens))
+				tokens[control] = w
+			} else {
+				plain = append(plain, w)
+			}
+			c.add(w, control)
 		}
+		slices.SortFunc(plain, func(a, b string) int { return len(b) - len(a) })
 		slices.SortFunc(special, func(a, b string) int { return len(b) - len(a) })
 		text := word(40)
 		parts, err := c.parts(text, 1)
@@ -229,8 +253,25 @@ func TestCutsKeepFragments(t *testing.T) {
 			t.Fatalf("%q with %q in parts %q is %q, at once %q", text, special, parts, got, want)
 		}
 		cuts += len(parts) - 1
+		got = nil
+		for _, s := range c.stretches(text) {
+			of := plain
+			if s.special {
+				of = special
+			}
+			if s.text != "" {
+				got = append(got, fragments(s.text, of)...)
+			}
+			if s.token >= 0 {
+				got = append(got, fragments(tokens[s.token], special)...)
+				apart++
+			}
+		}
+		if want := fragments(text, special); !slices.Equal(got, want) {
+			t.Fatalf("%q with %q, of which %q are no control tokens, apart is %q, at once %q", text, special, plain, got, want)
+		}
 	}
-	if cuts < 3000 {
-		t.Errorf("%d cuts", cuts)
+	if cuts < 3000 || apart < 3000 {
+		t.Errorf("%d cuts, %d control tokens apart", cuts, apart)
 	}
 }
