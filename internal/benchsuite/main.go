@@ -76,6 +76,7 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	flags.IntVar(&set.Threads, "threads", runtime.NumCPU(), "compute threads")
 	flags.IntVar(&set.Rounds, "rounds", 5, "how often every scenario runs on every system")
 	flags.Uint64Var(&set.Seed, "seed", 0, "seed of the first round's prompts (0: a random one)")
+	flags.DurationVar(&s.limit, "limit", 20*time.Minute, "longest time of one run, which has failed then")
 	flags.Float64Var(&set.Floor, "floor", 0, "replace all goals: no row below so many times llama-server as it comes")
 	flags.StringVar(&tuning, "tuning", "", "flags of the tuned llama-server, instead of those that are known to serve it best")
 	flags.IntVar(&s.clients, "growth", 0, "measure, instead of the table, how cost grows: with 1, 2, 4 … so many clients, with cached cells, with the context")

@@ -186,3 +186,39 @@ func TestParseMachine(t *testing.T) {
 		t.Errorf("parseRelease = %q", got)
 	}
 }
+
+func TestWaitInTurn(t *testing.T) {
+	result := func(requests int, waits ...float64) *loadgen.Result {
+		r := &loadgen.Result{Scenario: loadgen.Scenario{Groups: []loadgen.Group{{Name: "endless"}, {Name: "p", Requests: requests}}}}
+		r.Samples = append(r.Samples, loadgen.Sample{Group: "endless", Arrivals: []float64{9000}})
+		for _, w := range waits {
+			r.Samples = append(r.Samples, loadgen.Sample{Group: "p", Start: 5, Arrivals: []float64{5 + w, 6 + w}})
+		}
+		return r
+	}
+	// In turn: 100, 200, 300. Answered after 400, 150, 450.
+	if got := waitInTurn(result(1, 400, 150, 450), result(3, 100, 100, 100)); got != 2 {
+		t.Errorf("waitInTurn = %v, want 400/200", got)
+	}
+	if got := waitInTurn(result(1), result(3)); !math.IsNaN(got) {
+		t.Errorf("waitInTurn of nothing = %v", got)
+	}
+}
+
+func TestTextsAreCompared(t *testing.T) {
+	s := &suite{settings: settings{Rounds: 2}, entries: []entry{{Name: "x", SameText: "other"}}}
+	add := func(system string, round int, texts ...string) {
+		r := run{Entry: "x", System: system, Round: round, Result: &loadgen.Result{}}
+		for i, text := range texts {
+			r.Result.Samples = append(r.Result.Samples, loadgen.Sample{Group: "g", Client: i, Text: text})
+		}
+		s.runs = append(s.runs, r)
+	}
+	add(hearth, 0, "a", "b")
+	add("other", 0, "a", "c")
+	add(hearth, 1, "d")
+	add("other", 1, "d")
+	if got := compareTexts(s); len(got) != 1 || got[0].Answers != 3 || got[0].Differ != 1 {
+		t.Errorf("compared %+v, want 1 of 3 to differ", got)
+	}
+}

@@ -48,6 +48,8 @@ func (r *run) phase(name string) loadgen.Summary { return r.Phases[name] }
 func (s *suite) one(ctx context.Context, system string, e *entry, round int, seed uint64) run {
 	r := run{Entry: e.Name, System: system, Round: round, Load: loadAverage()}
 	s.say(round, e.Name, system, "")
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
 	if err := s.fill(ctx, &r, e, seed); err != nil {
 		r.Failed, r.Wait = err.Error(), 0
 	}

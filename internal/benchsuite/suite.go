@@ -14,9 +14,10 @@ import (
 type suite struct {
 	settings settings
 	entries  []entry
-	clients  int    // above 0: the most of the growth curves, which are measured instead of the entries
-	self     string // this program, as a load generator
-	dir      string // where the report goes
+	clients  int           // above 0: the most of the growth curves, which are measured instead of the entries
+	limit    time.Duration // of one run; it has failed then
+	self     string        // this program, as a load generator
+	dir      string        // where the report goes
 	status   io.Writer
 	raw      io.Writer
 
