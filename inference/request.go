@@ -143,8 +143,36 @@ type Options struct {
 	// Grammar, if not empty, is a GBNF grammar that the answer is held to; it
 	// stands neither beside a Format nor beside tools that may be called.
 	Grammar string
+	// Forced says what is done about text that a grammar leaves no choice about;
+	// empty: what is configured.
+	Forced ForcedText
 	// Adapters are the LoRA adapters to compute with, at most MaxAdapters.
 	Adapters []AdapterUse
+}
+
+// ForcedText says what is done about text that a grammar leaves no choice about.
+type ForcedText string
+
+// What can be done about forced text.
+const (
+	// ForcedOff draws it token by token.
+	ForcedOff ForcedText = "off"
+	// ForcedGuess computes it beside the token before it and draws it all the
+	// same: the tokens are those that come one by one.
+	ForcedGuess ForcedText = "guess"
+	// ForcedAppend computes it without drawing: the text is cut into tokens as the
+	// model's tokenizer does it, which may not be as the model would have.
+	ForcedAppend ForcedText = "append"
+)
+
+// Validate refuses what is none of these, nor empty, with an *InvalidError about
+// field.
+func (f ForcedText) Validate(field string) error {
+	switch f {
+	case "", ForcedOff, ForcedGuess, ForcedAppend:
+		return nil
+	}
+	return Invalid(field, "must be %q, %q or %q, got %q", ForcedOff, ForcedGuess, ForcedAppend, string(f))
 }
 
 // ChatRequest asks for the assistant's next message.

@@ -150,6 +150,15 @@ type SamplerSpec struct {
 	// History is the end of the prompt, of Sampling.LookBack tokens or fewer:
 	// penalties and DRY look back on it.
 	History []int32
+	// Foresee is how many tokens are guessed at most behind a drawn one, where
+	// the grammar leaves no choice or a likely one: see Sampled.Likely.
+	Foresee int
+	// Scope keeps apart what samplers learn for that from each other's answers: only
+	// those of the same scope share it.
+	Scope uint64
+	// Append has the sampler accept what the grammar leaves no choice about: see
+	// Sampled.Appended. With Logprobs nothing is appended, for it has none.
+	Append bool
 }
 
 // Sampler holds the sampling state of one choice: penalties' history, random
@@ -175,6 +184,13 @@ type Sampled struct {
 	Token   int32
 	Logprob float32        // if asked for
 	Top     []TokenLogprob // if asked for; Bytes are not filled in
+	// Appended follows Token: the sampler has accepted it, and it is to be computed
+	// as it is. It is what the grammar leaves no choice about, and may be the end of
+	// the answer where nothing else may come. Valid until the next Step, as is
+	// Likely.
+	Appended []int32
+	// Likely is what likely follows that.
+	Likely []int32
 	// Skipped: the row held a guess that was wrong; nothing was drawn.
 	Skipped bool
 	// Err is set when this row's grammar or sampler failed: the others are fine.

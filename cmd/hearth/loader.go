@@ -106,7 +106,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		}
 	}()
 	options := p.context(l.cfg.Engine.Sequences)
-	options.Guesses = l.cfg.Engine.Lookup.Guesses()
+	options.Guesses = l.cfg.Engine.Guesses()
 	if s.model, err = llama.Load(m.Path, llama.ModelOptions{
 		GPULayers: p.layers(), Devices: p.devices(), TensorSplit: p.TensorSplit,
 		SplitMode: splitModes[p.SplitMode], Mmap: p.Mmap, Mlock: p.Mlock, Fit: &options,

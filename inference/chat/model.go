@@ -268,6 +268,6 @@ func (m *Model) request(o *inference.Options, prompt []int32) (*engine.Request, 
 		Adapters: adapters,
 		Caller:   o.Caller, Priority: o.Priority, ID: o.RequestID, Deadline: o.Deadline,
 		Prompt: prompt, Choices: max(o.N, 1), MaxTokens: o.MaxTokens,
-		Sampling: o.Sampling, Logprobs: o.Logprobs, TopLogprobs: o.TopLogprobs,
+		Sampling: o.Sampling, Logprobs: o.Logprobs, TopLogprobs: o.TopLogprobs, Forced: o.Forced,
 	}, nil
 }

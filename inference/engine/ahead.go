@@ -40,10 +40,11 @@ func (l *loop) goesOn() bool {
 // catchUp does the loop's part of a step that went ahead.
 func (l *loop) catchUp() {
 	l.batch.Reset()
-	l.parts, l.rowCount, l.guessed = l.parts[:0], 0, 0
+	l.parts, l.rowCount, l.rowTokens, l.guessed = l.parts[:0], 0, 0, 0
 	for _, c := range l.sampling {
 		l.add(c, 1)
 		l.rowCount++
+		l.rowTokens++
 	}
 	l.wantRows()
 	err := l.run(nil, l.goesOn())

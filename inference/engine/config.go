@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"time"
 
 	"hearth/inference"
@@ -47,6 +48,8 @@ type Config struct {
 	StepByStep bool `yaml:"step_by_step"`
 	// Lookup says when tokens are guessed from the text itself.
 	Lookup LookupConfig `yaml:"prompt_lookup"`
+	// Forced says what is done about text that a grammar leaves no choice about.
+	Forced ForcedConfig `yaml:"forced_text"`
 	// Prefix says what is shared and what is kept of finished requests.
 	Prefix PrefixConfig `yaml:"prefix_cache"`
 	// Store takes prefixes that leave the cache, in blocks of BlockTokens; nil: they
@@ -68,16 +71,30 @@ type LookupConfig struct {
 	Tokens int `yaml:"tokens"`
 }
 
-// Guesses is how many rows of guesses a backend should have.
-func (c LookupConfig) Guesses() int {
-	switch {
-	case c.Off:
-		return 0
-	case c.Tokens == 0:
-		return DefaultConfig().Lookup.Tokens
-	}
-	return c.Tokens
+// ForcedConfig bounds what is done about text that a grammar leaves no choice
+// about, as the keys of a JSON schema.
+type ForcedConfig struct {
+	// Mode is what is done where a request does not say it (default: guess).
+	Mode inference.ForcedText `yaml:"mode"`
+	// Rows is the most tokens of such text that are guessed in one step, of all
+	// sequences together (1..64, default 32).
+	Rows int `yaml:"rows"`
 }
+
+// Guesses is how many rows of guesses a backend should have. A request may ask
+// for them where Forced.Mode is off.
+func (c *Config) Guesses() int {
+	d := DefaultConfig()
+	n := cmp.Or(c.Forced.Rows, d.Forced.Rows)
+	if !c.Lookup.Off {
+		n = max(n, cmp.Or(c.Lookup.Tokens, d.Lookup.Tokens))
+	}
+	return n
+}
+
+// guesses is the most rows of guesses in one step, of a configuration that is
+// resolved.
+func (c *Config) guesses() int { return max(c.Lookup.Tokens, c.Forced.Rows) }
 
 // PrefixConfig bounds the sharing of prefixes. In a unified cache every kept
 // cell makes every decode step a little slower, so the pool is small and what
@@ -114,6 +131,7 @@ func DefaultConfig() Config {
 		TargetITL: 150 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
 		Lookup:  LookupConfig{Rows: 2, Tokens: 8},
+		Forced:  ForcedConfig{Mode: inference.ForcedGuess, Rows: 32},
 		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024, Config: prefixstore.DefaultConfig()},
 	}
 }
@@ -133,6 +151,7 @@ func (c *Config) Validate() error {
 		{"reserve", c.Reserve, 1, 1 << 20},
 		{"prompt_lookup.rows", c.Lookup.Rows, 1, maxSequences},
 		{"prompt_lookup.tokens", c.Lookup.Tokens, 1, MaxGuesses},
+		{"forced_text.rows", c.Forced.Rows, 1, MaxGuesses},
 		{"prefix_cache.cells", c.Prefix.Cells, 1, 1 << 30},
 		{"prefix_cache.min_share", c.Prefix.MinShare, 1, 65536},
 		{"prefix_cache.min_keep", c.Prefix.MinKeep, 1, 1 << 20},
@@ -153,7 +172,7 @@ func (c *Config) Validate() error {
 			return inference.Invalid(f.name, "must be between %s and %s (0: the default), got %s", f.lo, f.hi, f.v)
 		}
 	}
-	return nil
+	return c.Forced.Mode.Validate("forced_text.mode")
 }
 
 // resolve fills in every default, also those that depend on the backend.
@@ -173,6 +192,11 @@ func (c Config) resolve(t inference.Traits) Config {
 	if c.Lookup.Tokens = min(c.Lookup.Tokens, t.Guesses); c.Lookup.Tokens == 0 || !t.TrimTail {
 		c.Lookup.Off = true
 	}
+	fill(&c.Forced.Rows, d.Forced.Rows)
+	if c.Forced.Rows = min(c.Forced.Rows, t.Guesses); !t.TrimTail {
+		c.Forced.Rows = 0
+	}
+	c.Forced.Mode = cmp.Or(c.Forced.Mode, d.Forced.Mode)
 	fill(&c.Prefix.Cells, max(t.Cells/4, 1))
 	fill(&c.Prefix.MinShare, d.Prefix.MinShare)
 	fill(&c.Prefix.MinKeep, d.Prefix.MinKeep)

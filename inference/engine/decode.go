@@ -129,16 +129,21 @@ func (l *loop) sample() {
 	now := l.now()
 	l.steps++
 	l.obs.Step(l.rowCount, prefilled, now.Sub(l.began))
-	if len(l.rows) > 0 && l.guessed == 0 {
+	if len(l.rows) > 0 {
 		l.pace.observe(l.rowCount, prefilled, now.Sub(l.began))
 	}
 	l.began = now // of the step that goes ahead
 	row := 0
 	for _, c := range l.sampling {
-		l.acceptRow(c, &l.sampled[row], now)
+		drawn := &l.sampled[row]
+		l.acceptRow(c, drawn, now)
 		for row++; row < len(l.rows) && l.rows[row].Guess; row++ {
+			if !l.sampled[row].Skipped {
+				drawn = &l.sampled[row]
+			}
 			l.acceptRow(c, &l.sampled[row], now)
 		}
+		l.takeForeseen(c, drawn, now)
 	}
 }
 

@@ -32,7 +32,9 @@
 // memory alone; a letter in the mailbox keeps further batches from going ahead.
 //
 // While few sequences run, tokens that followed the same words earlier in the
-// text are guessed, and computed in the same step (lookup.go).
+// text are guessed, and computed in the same step (lookup.go). So is what a grammar
+// leaves no choice about, however many run, or it is appended without a draw
+// (forced.go).
 //
 // Where the backend can lay out the cells in two ways, the loop moves them to the
 // one that is quicker for those who are served (layout.go).

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -180,6 +182,25 @@ func (e *Engine) retryAfter() time.Duration {
 	return min(max(d, time.Second), time.Minute).Round(time.Second)
 }
 
+// tenants makes numbers of tenants' names, others in each process.
+var tenants = maphash.MakeSeed()
+
+// forced is what is done about text that the grammar of r leaves no choice about.
+func (e *Engine) forced(r *request) inference.ForcedText {
+	if r.Grammar == nil {
+		return inference.ForcedOff
+	}
+	return cmp.Or(r.Forced, e.cfg.Forced.Mode)
+}
+
+// foresee is how many tokens of it are guessed at most behind one token.
+func (e *Engine) foresee(r *request) int {
+	if e.forced(r) == inference.ForcedOff {
+		return 0
+	}
+	return min(e.cfg.Forced.Rows, mostForeseen)
+}
+
 // makeSamplers makes one sampler for each choice.
 func (e *Engine) makeSamplers(r *request) error {
 	seed := randomSeed()
@@ -190,6 +211,8 @@ func (e *Engine) makeSamplers(r *request) error {
 		s, err := e.b.NewSampler(&inference.SamplerSpec{
 			Sampling: r.Sampling, Seed: seed + uint32(i), Grammar: r.Grammar,
 			Logprobs: r.Logprobs, TopLogprobs: r.TopLogprobs,
+			Foresee: e.foresee(r), Append: e.forced(r) == inference.ForcedAppend,
+			Scope:   maphash.String(tenants, r.Caller.Tenant),
 			History: r.Prompt[max(len(r.Prompt)-r.Sampling.LookBack(), 0):],
 		})
 		if err != nil {

@@ -121,7 +121,7 @@ func submit(t testing.TB, e *Engine, r *Request) *Stream {
 
 // expected is the fake's answer to r as text.
 func expected(b *enginetest.Backend, r *Request, choice int) string {
-	spec := inference.SamplerSpec{Sampling: r.Sampling}
+	spec := inference.SamplerSpec{Sampling: r.Sampling, Grammar: r.Grammar}
 	if r.Sampling.Seed != nil {
 		spec.Seed = *r.Sampling.Seed + uint32(choice)
 	}

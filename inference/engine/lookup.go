@@ -53,24 +53,31 @@ func (l *loop) followed(c *choice) []int32 {
 }
 
 // guess adds guesses behind the row of c that was added last. They take at most
-// half of a batch: what is certain goes first.
+// half of a batch: what is certain goes first. What the sampler foresaw goes
+// before what came in the text.
 func (l *loop) guess(c *choice, limit int) {
-	followed := l.followed(c)
-	if len(followed) == 0 {
-		return
-	}
+	p := &l.parts[len(l.parts)-1]
 	s := c.seq
-	n := min(max(c.lookup.size, 1), l.cfg.Lookup.Tokens-l.guessed, limit/2-l.guessed, limit-l.rowCount-l.guessed,
-		s.end-s.held-1, c.limit-len(c.tokens)-1)
-	if n <= 0 {
+	next := s.held + p.n // the first position of a guess
+	most := min(limit/2-l.guessed, limit-l.rowTokens-l.guessed, s.end-next, c.limit-len(c.tokens)-1)
+	if !p.last || most <= 0 {
 		return
 	}
-	for i := range n {
-		// Behind the end of the text the guesses themselves go on: a loop.
-		l.batch.Add(followed[i%len(followed)], int32(s.held+1+i), s.id, true)
+	followed := l.foreseen(c)
+	if p.forced = len(followed) > 0; p.forced {
+		most = min(most, l.cfg.Forced.Rows-l.guessed, len(followed))
+	} else if followed = l.followed(c); len(followed) > 0 {
+		most = min(most, l.cfg.Lookup.Tokens-l.guessed, max(c.lookup.size, 1))
 	}
-	l.parts[len(l.parts)-1].guess = n
-	l.guessed += n
+	if len(followed) == 0 || most <= 0 {
+		return
+	}
+	for i := range most {
+		// Behind the end of the text the guesses themselves go on: a loop.
+		l.batch.Add(followed[i%len(followed)], int32(next+i), s.id, true)
+	}
+	p.guess = most
+	l.guessed += most
 }
 
 // settleGuesses keeps what was guessed right in the books and takes the rest out
@@ -99,6 +106,10 @@ func (l *loop) settleGuesses() {
 		l.change(s, s.held+right, s.promised, s.end)
 		if right < p.guess && !l.b.SeqRemove(s.id, int32(s.held), -1) {
 			l.cut(s, 0) // it has to be computed again
+		}
+		if p.forced {
+			l.obs.Forced(p.guess, right, 0)
+			continue
 		}
 		p.c.lookup.note(p.guess, right, len(p.c.tokens), l.cfg.Lookup.Tokens)
 		l.obs.Guessed(p.guess, right)

@@ -43,11 +43,12 @@ func (s *sequence) future() int {
 
 // part is what one sequence contributes to a batch.
 type part struct {
-	c     *choice
-	first int // index of its first token in the batch
-	n     int // tokens
-	last  bool
-	guess int // tokens behind them that are guessed
+	c      *choice
+	first  int // index of its first token in the batch
+	n      int // tokens
+	last   bool
+	guess  int  // tokens behind them that are guessed
+	forced bool // by what the sampler foresaw
 }
 
 // loop is the scheduler's state. Only the goroutine of Engine.run touches it.
@@ -82,16 +83,18 @@ type loop struct {
 	saved   int                  // bytes that this step stored
 
 	// Of the step in hand; the memory is reused.
-	batch    inference.Batch
-	parts    []part
-	prefills []*choice
-	guessed  int   // tokens of the batch that are guesses
-	certain  bool  // nothing is guessed in this plan
-	turn     int32 // where rows begin when not all fit
-	rowCount int   // of the batch: rows that decode
-	rows     []inference.SampleRow
-	sampled  []inference.Sampled
-	sampling []*choice
+	batch     inference.Batch
+	parts     []part
+	prefills  []*choice
+	guessed   int               // tokens of the batch that are guesses
+	certain   bool              // nothing is guessed in this plan
+	turn      int32             // where rows begin when not all fit
+	rowCount  int               // of the batch: sequences that decode,
+	rowTokens int               // and their tokens, but for guesses
+	appended  inference.Sampled // a token that was not drawn
+	rows      []inference.SampleRow
+	sampled   []inference.Sampled
+	sampling  []*choice
 
 	// Of a step that goes ahead: see ahead.go.
 	ahead  bool
@@ -126,8 +129,8 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 			target: float64(cfg.TargetITL), min: cfg.MinChunk,
 			max: min(cfg.MaxChunk, capacity(t)),
 		},
-		rows:     make([]inference.SampleRow, 0, cfg.Sequences+cfg.Lookup.Tokens),
-		sampled:  make([]inference.Sampled, cfg.Sequences+cfg.Lookup.Tokens),
+		rows:     make([]inference.SampleRow, 0, cfg.Sequences+cfg.guesses()),
+		sampled:  make([]inference.Sampled, cfg.Sequences+cfg.guesses()),
 		sampling: make([]*choice, 0, cfg.Sequences),
 		parts:    make([]part, 0, cfg.Sequences),
 		prefills: make([]*choice, 0, cfg.Sequences),

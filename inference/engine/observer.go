@@ -16,6 +16,9 @@ type Observer interface {
 	// Guessed reports the guesses of one step in one choice, and how many of them
 	// were right.
 	Guessed(tokens, right int)
+	// Forced reports tokens that a grammar foresaw: guessed in one step, how many of
+	// those were right, or appended without a draw.
+	Forced(guessed, right, appended int)
 	// Cells reports the cache: cells held by running requests, cells promised to
 	// them and not filled yet, cells of finished prefixes, and all there are.
 	Cells(used, reserved, cached, total int)
@@ -38,6 +41,7 @@ func (nobody) Queued(int)                                {}
 func (nobody) Running(int)                               {}
 func (nobody) Step(int, int, time.Duration)              {}
 func (nobody) Guessed(int, int)                          {}
+func (nobody) Forced(int, int, int)                      {}
 func (nobody) Cells(int, int, int, int)                  {}
 func (nobody) Layout(bool)                               {}
 func (nobody) FirstToken(time.Duration)                  {}

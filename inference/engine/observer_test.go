@@ -59,6 +59,12 @@ func (c *counter) Guessed(tokens, right int) {
 	c.add("right", right)
 }
 
+func (c *counter) Forced(guessed, right, appended int) {
+	c.add("foreseen", guessed)
+	c.add("foreseen right", right)
+	c.add("appended", appended)
+}
+
 func (c *counter) Cells(used, reserved, cached, total int) {
 	c.set("used", used)
 	c.set("reserved", reserved)

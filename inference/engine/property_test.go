@@ -36,6 +36,7 @@ func drawOptions(t *rapid.T) enginetest.Options {
 			o.Adapters = 0 // a reply knows nothing of them
 		}
 	}
+	o.Forced = forcedWord
 	o.Guesses = rapid.SampledFrom([]int{-1, 1, 4, 16}).Draw(t, "guesses")
 	o.NoTrim = rapid.IntRange(0, 5).Draw(t, "no trim") == 0
 	o.NoShare = rapid.IntRange(0, 5).Draw(t, "no share") == 0
@@ -76,6 +77,10 @@ func drawConfig(t *rapid.T) Config {
 		Lookup: LookupConfig{
 			Rows:   rapid.IntRange(1, 6).Draw(t, "guess up to rows"),
 			Tokens: rapid.IntRange(1, 8).Draw(t, "guesses in a step"),
+		},
+		Forced: ForcedConfig{
+			Mode: rapid.SampledFrom([]inference.ForcedText{"", inference.ForcedOff, inference.ForcedGuess, inference.ForcedAppend}).Draw(t, "forced text"),
+			Rows: rapid.IntRange(0, 16).Draw(t, "forced rows"),
 		},
 		Prefix: PrefixConfig{
 			MinShare:   rapid.IntRange(1, 10).Draw(t, "min share"),
@@ -137,7 +142,11 @@ func drawRequest(t *rapid.T, window, adapters int) *Request {
 		}
 	}
 	if rapid.IntRange(0, 2).Draw(t, "stops") == 0 {
-		r.Stop = []string{"e", "a", "t", "\n"}
+		r.Stop = []string{"e", "a", "t", "cd", "\n"}
+	}
+	if rapid.Bool().Draw(t, "grammar") {
+		r.Grammar = &inference.Grammar{GBNF: "root ::= [a-z]*"}
+		r.Forced = rapid.SampledFrom([]inference.ForcedText{"", inference.ForcedOff, inference.ForcedGuess, inference.ForcedAppend}).Draw(t, "forced text of the request")
 	}
 	if rapid.Bool().Draw(t, "warm") {
 		r.Sampling.Temperature = 1

@@ -27,6 +27,8 @@ type Request struct {
 	MaxTokens int
 	Sampling  inference.Sampling
 	Grammar   *inference.Grammar
+	// Forced overrides Config.Forced.Mode; empty: it does not.
+	Forced inference.ForcedText
 	// Stop strings end a choice and are not part of its text.
 	Stop        []string
 	Logprobs    bool
@@ -76,6 +78,9 @@ func (r *Request) validate(vocabulary, window, adapters int) error {
 	if err := r.Sampling.Validate(vocabulary); err != nil {
 		return err
 	}
+	if err := r.Forced.Validate("forced_text"); err != nil {
+		return err
+	}
 	if err := checkAdapters(r.Adapters, adapters); err != nil {
 		return err
 	}
@@ -118,6 +123,7 @@ type choice struct {
 	seq     *sequence         // nil unless admitted
 	ended   bool
 	lookup  lookup
+	forced  forced
 	stopped bool    // its stop string came, and it ends when nothing is ahead
 	tokens  []int32 // the prompt, then the answer
 	limit   int     // most tokens, prompt and answer
@@ -135,6 +141,10 @@ type choice struct {
 
 // remaining is how many tokens must be computed before the next is sampled.
 func (c *choice) remaining() int { return len(c.tokens) - c.seq.held }
+
+// decodes reports whether the next token can be drawn in the next step: all before
+// it is computed, but for the last one and what was appended to it.
+func (c *choice) decodes() bool { return c.remaining() <= 1+c.forced.appended }
 
 // openEnded reports whether the promise of cells grows while c runs.
 func (c *choice) openEnded() bool { return c.req.MaxTokens == 0 }

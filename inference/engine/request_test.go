@@ -36,6 +36,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{"prompt fills the context", func(r *Request) { r.Prompt = make([]int32, 100); r.MaxTokens = 0 }, inference.ErrOverflow, ""},
 		{"no room for the answer", func(r *Request) { r.MaxTokens = 96 }, inference.ErrOverflow, ""},
 		{"limit near the largest int", func(r *Request) { r.MaxTokens = math.MaxInt }, inference.ErrOverflow, ""},
+		{"unknown way with forced text", func(r *Request) { r.Forced = "maybe" }, inference.ErrInvalid, "forced_text"},
 		{"impossible grammar", func(r *Request) { r.Grammar = &inference.Grammar{GBNF: "x"} }, inference.ErrInvalid, "grammar"},
 		{"sampler fails", func(r *Request) { r.Choices = 3; r.Sampling.TopK = 99 }, impossible, ""},
 	} {

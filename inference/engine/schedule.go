@@ -10,17 +10,17 @@ import (
 // have their turn.
 func (l *loop) plan(limit int) {
 	l.batch.Reset()
-	l.parts, l.prefills, l.rowCount, l.guessed = l.parts[:0], l.prefills[:0], 0, 0
+	l.parts, l.prefills, l.rowCount, l.rowTokens, l.guessed = l.parts[:0], l.prefills[:0], 0, 0, 0
 	l.takeTurn()
 	l.planRows(limit)
-	room := limit - l.rowCount - l.guessed
+	room := limit - l.rowTokens - l.guessed
 	if l.rowCount > 0 || l.turns.elsewhere > 0 {
 		room = min(room, l.pace.chunk())
 	}
 	l.planPrefills(room)
 }
 
-// planRows adds the sequences that need one token computed. They lie in the
+// planRows adds the sequences that decode. They lie in the
 // order of their ids: a backend with a cache for each sequence computes
 // neighbours together. If they do not all fit, the rest begins the next step.
 func (l *loop) planRows(limit int) {
@@ -34,23 +34,25 @@ func (l *loop) planRows(limit int) {
 		}
 		c := s.owner
 		if !l.inTurn(s) {
-			if c.remaining() == 1 {
+			if c.decodes() {
 				l.turns.elsewhere++
 			}
 			continue
 		}
-		if c.remaining() > 1 {
+		if !c.decodes() {
 			l.prefills = append(l.prefills, c)
 			continue
 		}
-		if l.rowCount+l.guessed == limit {
+		if l.rowTokens+l.guessed == limit {
 			if l.turn == 0 {
 				l.turn = s.id
 			}
 			continue
 		}
-		l.add(c, 1)
+		n := min(c.remaining(), limit-l.rowTokens-l.guessed, s.end-s.held)
+		l.add(c, n)
 		l.rowCount++
+		l.rowTokens += n
 		l.guess(c, limit)
 	}
 }
@@ -121,7 +123,7 @@ func (l *loop) account() (prefilled int) {
 		return 0
 	}
 	for _, s := range l.seqs[:l.t.Sequences] {
-		if s != nil && s.owner != nil && s.owner.remaining() > 1 {
+		if s != nil && s.owner != nil && !s.owner.decodes() {
 			s.owner.credit += prefilled
 		}
 	}

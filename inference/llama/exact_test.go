@@ -14,12 +14,20 @@ import (
 )
 
 // guesses is an engine.Observer that counts guesses.
-type guesses struct{ all, right int }
+type guesses struct {
+	all, right                    int
+	steps, rows                   int
+	foreseen, confirmed, appended int
+}
+
+func (g *guesses) Forced(guessed, right, appended int) {
+	g.foreseen, g.confirmed, g.appended = g.foreseen+guessed, g.confirmed+right, g.appended+appended
+}
 
 func (g *guesses) Guessed(all, right int)                    { g.all, g.right = g.all+all, g.right+right }
 func (g *guesses) Queued(int)                                {}
 func (g *guesses) Running(int)                               {}
-func (g *guesses) Step(int, int, time.Duration)              {}
+func (g *guesses) Step(rows, _ int, _ time.Duration)         { g.steps, g.rows = g.steps+1, g.rows+rows }
 func (g *guesses) Cells(int, int, int, int)                  {}
 func (g *guesses) FirstToken(time.Duration)                  {}
 func (g *guesses) Layout(bool)                               {}
@@ -51,7 +59,7 @@ func TestWhatIsFastIsExact(t *testing.T) {
 	m := load(t, testkit.Model(t))
 	prompts := texts(int(testkit.Number(t, "HEARTH_PROMPTS", 10)))
 	run := func(c engine.Config, seen engine.Observer) []answer {
-		o := llama.ContextOptions{Cells: 2048, Sequences: 1, Threads: 1, Unified: true, Guesses: c.Lookup.Guesses()}
+		o := llama.ContextOptions{Cells: 2048, Sequences: 1, Threads: 1, Unified: true, Guesses: c.Guesses()}
 		ctx, err := m.NewContext(o)
 		if err != nil {
 			t.Fatal(err)

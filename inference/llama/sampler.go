@@ -49,6 +49,9 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 	if spec.TopLogprobs < 0 || spec.TopLogprobs > inference.MaxTopLogprobs {
 		return nil, inference.Invalid("top_logprobs", "must be between 0 and %d, got %d", inference.MaxTopLogprobs, spec.TopLogprobs)
 	}
+	if spec.Foresee < 0 || spec.Foresee > C.HEARTH_MAX_FORESEEN {
+		return nil, inference.Invalid("foresee", "must be between 0 and %d, got %d", C.HEARTH_MAX_FORESEEN, spec.Foresee)
+	}
 	for i, t := range spec.History {
 		if t < 0 || int(t) >= m.info.Vocabulary {
 			return nil, inference.Invalid("prompt", "token %d at place %d of its end is not in the vocabulary (0..%d)", t, i, m.info.Vocabulary-1)
@@ -68,6 +71,7 @@ func (m *Model) newSampler(spec *inference.SamplerSpec, reference bool) (*Sample
 		dry_allowed_length: C.int32_t(spec.DryAllowedLength), dry_last_n: C.int32_t(spec.DryLastN),
 		xtc_probability: C.float(spec.XTCProbability), xtc_threshold: C.float(spec.XTCThreshold),
 		mirostat: C.int32_t(spec.Mirostat), mirostat_tau: C.float(spec.MirostatTau), mirostat_eta: C.float(spec.MirostatEta),
+		foresee: C.int32_t(spec.Foresee), scope: C.uint64_t(spec.Scope), append: flag(spec.Append && !spec.Logprobs),
 		dynatemp_range: C.float(spec.DynatempRange), dynatemp_exponent: C.float(spec.DynatempExponent),
 	}
 	biasToken, bias := make([]int32, 0, len(spec.LogitBias)), make([]float32, 0, len(spec.LogitBias))
@@ -127,6 +131,18 @@ func (s *Sampler) Accept(token int32) error {
 		return takeError(&cerr)
 	}
 	return nil
+}
+
+// foresee returns what a draw would foresee behind the last token; tests look with
+// it.
+func (s *Sampler) foresee() (sure, likely []int32, err error) {
+	var next [C.HEARTH_MAX_FORESEEN]int32
+	var nSure, nLikely C.int32_t
+	var cerr *C.char
+	if C.hearth_sampler_foresee(s.h, (*C.int32_t)(&next[0]), &nSure, &nLikely, &cerr) != 0 {
+		return nil, nil, takeError(&cerr)
+	}
+	return next[:nSure], next[nSure : nSure+nLikely], nil
 }
 
 // Allowed returns 1 for each token that the grammar allows next; tests compare

@@ -170,7 +170,8 @@ HEARTH_API void         hearth_context_free(hearth_context * c);
 HEARTH_API const char * hearth_context_error(const hearth_context * c); // of the last failed decode
 
 enum {
-    HEARTH_MAX_TOP = 20, // places for likeliest tokens, of each row
+    HEARTH_MAX_TOP      = 20, // places for likeliest tokens, of each row
+    HEARTH_MAX_FORESEEN = 64, // places for tokens that follow the drawn one
 };
 
 enum {
@@ -190,14 +191,19 @@ typedef struct {
     const int32_t * top_n;
     const float *   logprob;
     const float *   top_logprob;
+    // Tokens that follow the drawn one: those that the grammar leaves no choice
+    // about, which the sampler has accepted, and then those that are likely.
+    const int32_t * next; // HEARTH_MAX_FORESEEN places a row
+    const int32_t * n_sure;
+    const int32_t * n_likely;
 } hearth_drawn;
 
 // Computes a batch on the context's own thread and draws a token for each row of
 // it; without a batch (n is 0) it draws from the one before. The arrays are
 // copied. Rows of one sampler that follow each other are a chain: each behind the
 // first holds a guess, and is skipped unless the row before drew that very token.
-// If more is not 0, every row drew well, no token ends a generation and
-// *hold is 0, it goes ahead: each row's token becomes the next batch, which is
+// If more is not 0, every row drew well, no token ends a generation, nothing is
+// foreseen behind one and *hold is 0, it goes ahead: each row's token becomes the next batch, which is
 // computed at once, and the next step must have no batch of its own.
 // When the tokens are there, 8 bytes can be read from the eventfd, and
 // hearth_step_result gives the code of llama_decode or HEARTH_DECODE_EXCEPTION; it
@@ -301,6 +307,9 @@ typedef struct {
     float    mirostat_eta;
     float    dynatemp_range;
     float    dynatemp_exponent;
+    int32_t  foresee; // most likely tokens that are given behind a drawn one
+    uint64_t scope;   // samplers of another one have no part in what this one learns
+    int32_t  append;  // give those, too, that the grammar leaves no choice about
 } hearth_sampler_params;
 
 // How much a sampler has of what comes in arrays.
@@ -347,6 +356,9 @@ HEARTH_API int32_t      hearth_sampler_accept(hearth_sampler * s, int32_t token,
 // Sets allowed[t] to 1 for each token t that the grammar allows next, else to 0;
 // tests compare with it. 0 or -1.
 HEARTH_API int32_t      hearth_sampler_allowed(hearth_sampler * s, uint8_t * allowed, char ** err);
+// Looks ahead behind the last token as a draw does, into HEARTH_MAX_FORESEEN places
+// of next; tests look with it. 0 or -1.
+HEARTH_API int32_t      hearth_sampler_foresee(hearth_sampler * s, int32_t * next, int32_t * n_sure, int32_t * n_likely, char ** err);
 HEARTH_API const char * hearth_sampler_error(const hearth_sampler * s); // of the last failed row
 
 // Compiles GBNF without keeping it, to say whether it is any good. 0 or -1.

@@ -88,6 +88,9 @@ void drawing::make_room(size_t n) {
     status.resize(n);
     logprob.resize(n);
     top_n.resize(n);
+    next.resize(n * HEARTH_MAX_FORESEEN);
+    n_sure.resize(n);
+    n_likely.resize(n);
     top_token.resize(n * HEARTH_MAX_TOP);
     top_logprob.resize(n * HEARTH_MAX_TOP);
 }
@@ -400,7 +403,8 @@ int32_t hearth_step_result(hearth_context * c, hearth_drawn * out) {
     bool          ahead = false;
     const int32_t rc    = c->compute->result(ahead);
     drawing &     d     = c->drawing;
-    *out                = { ahead, d.failed, d.token.data(), d.status.data(), d.top_token.data(), d.top_n.data(), d.logprob.data(), d.top_logprob.data() };
+    *out                = { ahead, d.failed, d.token.data(), d.status.data(), d.top_token.data(), d.top_n.data(), d.logprob.data(), d.top_logprob.data(),
+                            d.next.data(), d.n_sure.data(), d.n_likely.data() };
     return rc;
 }
 

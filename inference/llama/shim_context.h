@@ -91,6 +91,7 @@ struct drawing {
 
     bool                 failed = false; // a row had no logits: nothing was drawn
     std::vector<int32_t> token, status, top_token, top_n;
+    std::vector<int32_t> next, n_sure, n_likely; // what is foreseen behind a row's token
     std::vector<float>   logprob, top_logprob;
     std::vector<const float *> rows;
 

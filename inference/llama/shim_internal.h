@@ -22,6 +22,8 @@ struct llama_grammar;
 
 namespace hearth {
 
+class writing_habits;
+
 char * copy_string(const std::string & s);
 void   set_error(char ** err, const std::string & text);
 
@@ -118,6 +120,8 @@ struct hearth_model : hearth::counted<HEARTH_KIND_MODEL> {
     hearth::grammar_cache grammars;
     hearth::token_texts   shown, detokenized; // for samplers
     hearth::ordered_tokens ordered;           // of shown
+
+    std::shared_ptr<hearth::writing_habits> habits; // in grammars
 
     ~hearth_model() { llama_model_free(model); }
 };

@@ -11,10 +11,6 @@
 
 namespace hearth {
 
-// Steps that one token may cost, all that is tried for it together: some tens of
-// milliseconds.
-static constexpr int64_t MAX_WORK = 3000000;
-
 // What the derivations of one answer may hold: 2 MB.
 static constexpr size_t MAX_NODES = 32768;
 static constexpr size_t MAX_EDGES = 131072;

@@ -2,7 +2,7 @@
 // that steps over them in bounded time and memory.
 #pragma once
 
-#include "shim_internal.h"
+#include "shim_forced.h"
 
 #include <stdexcept>
 
@@ -40,8 +40,16 @@ class rule_machine {
     // Advances over text that fits; false, and nothing changes, if it does not.
     bool accept(std::string_view text);
     bool accept(llama_token token);
+    // What follows the text so far; see shim_forced.h.
+    void foresee(const spacing & lines, bool guess, foreseen & out);
 
   private:
+    // Steps that one token may cost, all that is tried for it together: some tens
+    // of milliseconds.
+    static constexpr int64_t MAX_WORK = 3000000;
+    // Those that looking ahead behind a token may cost.
+    static constexpr int64_t MAX_FORESIGHT = 20000;
+
     // A place of the rules to go on with, above a node.
     struct top {
         int32_t place, node;

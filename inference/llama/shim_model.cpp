@@ -2,7 +2,7 @@
 
 // Loading a model, and what the file says about it.
 
-#include "shim_internal.h"
+#include "shim_forced.h"
 
 #include "common.h"
 #include "fit.h"
@@ -156,6 +156,7 @@ hearth_model * hearth_model_load(const char * path, const hearth_model_params * 
         }
 
         auto m        = std::make_unique<hearth_model>();
+        m->habits     = std::make_shared<writing_habits>();
         m->vocab_only = mp.vocab_only;
         m->model      = llama_model_load_from_file(path, mp);
         if (!m->model) {

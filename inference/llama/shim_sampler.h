@@ -27,6 +27,7 @@ struct hearth_sampler : hearth::counted<HEARTH_KIND_SAMPLER> {
     std::unique_ptr<hearth::grammar_state> grammar;
     std::unique_ptr<hearth::dry_state>     dry;
     std::unique_ptr<hearth::ban_list>      ban;
+    std::unique_ptr<hearth::forecast>      forecast; // or NULL
     std::string                            error;
 
     llama_sampler * draw  = nullptr; // what follows top-k, with the draw
@@ -64,6 +65,8 @@ struct hearth_sampler : hearth::counted<HEARTH_KIND_SAMPLER> {
         return sum;
     }
     void accept(int32_t token);
+    // Looks ahead behind the last token, and accepts what is sure to follow.
+    void foresee(int32_t * next, int32_t & n_sure, int32_t & n_likely);
     void look_back(int32_t token);
     void remember(int32_t token);
     void penalize(float * logits) const;

@@ -133,6 +133,11 @@ class grammar_state {
     void mask(llama_token_data_array * candidates) const;
     // Throws if the grammar constrains and does not allow token.
     void accept(llama_token token);
+    // Whether it is the grammar that says what comes next: a lazy one that waits,
+    // or a thinking block, does not.
+    bool binds() const { return (machine ? !before : grammar && !awaiting) && !thinking.open() && thinking.forced() == LLAMA_TOKEN_NULL; }
+    // What follows the text so far, where the grammar binds.
+    void foresee(const spacing & lines, bool guess, foreseen & out) const;
 
   private:
     bool fits(llama_token token) const;

@@ -173,6 +173,10 @@ func (c *Context) read(rows []inference.SampleRow, out []inference.Sampled) {
 			continue
 		}
 		o.Token = int32(tokens[k])
+		if sure, likely := unsafe.Slice(drawn.n_sure, n)[k], unsafe.Slice(drawn.n_likely, n)[k]; sure+likely > 0 {
+			next := unsafe.Slice((*int32)(drawn.next), n*C.HEARTH_MAX_FORESEEN)[k*C.HEARTH_MAX_FORESEEN:]
+			o.Appended, o.Likely = next[:sure], next[sure:sure+likely]
+		}
 		if !s.logprobs {
 			continue
 		}

@@ -23,7 +23,8 @@ type Metrics struct {
 
 	requests, rejected            *prometheus.CounterVec
 	prompt, cached, completion    *prometheus.CounterVec
-	bareCalls, guessed, layouts   *prometheus.CounterVec
+	bareCalls, guessed, forced    *prometheus.CounterVec
+	layouts                       *prometheus.CounterVec
 	queued, running, cells, ready *prometheus.GaugeVec
 	sharing                       *prometheus.GaugeVec
 	storeBytes, storeBlocks       *prometheus.GaugeVec
@@ -78,6 +79,7 @@ func NewMetrics(version string) *Metrics {
 	m.step = histogram("step_duration_seconds", "One step of the engine: decode and sampling.", seconds, "model")
 	m.layouts = counter("kv_relayouts_total", "Times that the cells were moved, by where to: pool or streams.", "model", "to")
 	m.guessed = counter("guessed_tokens_total", "Tokens that prompt lookup guessed, by result: right or wrong.", "model", "result")
+	m.forced = counter("forced_tokens_total", "Tokens of text that a grammar leaves no choice about, or a likely one, by result: guessed right, guessed wrong, or appended without a draw.", "model", "result")
 	m.batch = histogram("step_batch_tokens", "Tokens in one step, by kind: decode or prefill.", rows, "model", "kind")
 	m.embedRequests = counter("embed_requests_total", "Requests for embeddings that reached the model, by outcome: ok or the code of the error.", "model", "outcome")
 	m.embedInputs = counter("embed_inputs_total", "Inputs of which the vectors were computed.", "model")
@@ -152,6 +154,7 @@ type ModelMetrics struct {
 	prompt, cached, completion             prometheus.Counter
 	bareCalls, right, wrong                prometheus.Counter
 	toPool, toStreams                      prometheus.Counter
+	forcedRight, forcedWrong, appended     prometheus.Counter
 }
 
 // Model returns the observer of the engine that runs the model of that id. Its
@@ -169,6 +172,8 @@ func (m *Metrics) Model(id string) *ModelMetrics {
 		bareCalls: m.bareCalls.WithLabelValues(id),
 		toPool:    m.layouts.WithLabelValues(id, "pool"), toStreams: m.layouts.WithLabelValues(id, "streams"),
 		right: m.guessed.WithLabelValues(id, "right"), wrong: m.guessed.WithLabelValues(id, "wrong"),
+		forcedRight: m.forced.WithLabelValues(id, "right"), forcedWrong: m.forced.WithLabelValues(id, "wrong"),
+		appended: m.forced.WithLabelValues(id, "appended"),
 	}
 }
 
@@ -201,6 +206,14 @@ func (o *ModelMetrics) Layout(streams bool) {
 		return
 	}
 	o.toPool.Inc()
+}
+
+// Forced counts tokens that a grammar foresaw: guessed in one step, of which some
+// were right, or appended.
+func (o *ModelMetrics) Forced(guessed, right, appended int) {
+	o.forcedRight.Add(float64(right))
+	o.forcedWrong.Add(float64(guessed - right))
+	o.appended.Add(float64(appended))
 }
 
 // Cells sets how the cells of the KV cache are used.

@@ -41,7 +41,7 @@ func TestChatRequest(t *testing.T) {
 		"typical_p":0.5,"top_n_sigma":1.5,"dry_multiplier":0.75,"dry_base":1.25,"dry_allowed_length":3,"dry_penalty_last_n":99,"dry_sequence_breakers":["x"],
 		"xtc_probability":0.25,"xtc_threshold":0.125,"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"dynatemp_range":0.375,"dynatemp_exponent":3,
 		"banned_strings":["no","nein"],"lora":[{"name":"poet","scale":-0.5},{"name":"terse","scale":null}],
-		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low","service_tier":"flex"}`)
+		"logit_bias":{"5":-100,"7":2},"seed":42,"chat_template_kwargs":{"enable_thinking":false,"x":[1]},"reasoning_effort":"low","service_tier":"flex","forced_text":"append"}`)
 	seed, half := uint32(42), float32(-0.5)
 	want := &inference.ChatRequest{
 		Options: inference.Options{
@@ -54,6 +54,7 @@ func TestChatRequest(t *testing.T) {
 				LogitBias: map[int32]float32{5: -100, 7: 2}, Seed: &seed,
 			},
 			Format:   inference.Format{Kind: inference.FormatJSONSchema, Schema: json.RawMessage(`{"type":"object"}`)},
+			Forced:   inference.ForcedAppend,
 			Adapters: []inference.AdapterUse{{Name: "poet", Scale: &half}, {Name: "terse"}},
 		},
 		Messages: []inference.Message{
@@ -124,6 +125,9 @@ func TestRefused(t *testing.T) {
 		{"chat/completions", chat(`"max_tokens":99999999999`), "max_tokens", "integer"},
 		{"chat/completions", chat(`"stop":[1]`), "stop[0]", "string, got a number"},
 		{"chat/completions", chat(`"stop":{}`), "stop", "list of strings"},
+		{"chat/completions", chat(`"forced_text":"always"`), "forced_text", `must be "off", "guess" or "append"`},
+		{"chat/completions", chat(`"forced_text":""`), "forced_text", "leave it out"},
+		{"completions", `{"prompt":"a","forced_text":true}`, "forced_text", "string, got a boolean"},
 		{"chat/completions", chat(`"service_tier":"gold"`), "service_tier", "must be flex"},
 		{"chat/completions", chat(`"service_tier":1`), "service_tier", "string, got a number"},
 		{"chat/completions", chat(`"seed":1.5`), "seed", "64-bit"},

@@ -72,7 +72,21 @@ func (a *API) readOptions(r *http.Request, f *fields, defaults inference.Samplin
 	o.Stop = readStop(f)
 	o.Adapters = readAdapters(f)
 	f.str("grammar", &o.Grammar)
+	readForced(f, &o)
 	return o
+}
+
+// readForced takes what is to be done about text without a choice.
+func readForced(f *fields, o *inference.Options) {
+	var mode string
+	if !f.str("forced_text", &mode) {
+		return
+	}
+	if o.Forced = inference.ForcedText(mode); mode == "" {
+		f.fail("forced_text", "must be %q, %q or %q: leave it out for what is configured", inference.ForcedOff, inference.ForcedGuess, inference.ForcedAppend)
+	} else if err := o.Forced.Validate("forced_text"); err != nil {
+		f.failed(err)
+	}
 }
 
 // The names that service_tier has in answers.

@@ -47,6 +47,10 @@ type Options struct {
 	EOGEvery int
 	// Next, if set, is the model: the token that follows a history.
 	Next func(history []int32) int32
+	// Forced is how the model goes on where a grammar leaves it no choice: the text
+	// that follows the end of a history, "" where it is free. Next, Reply and the
+	// random answers give way to it. A sampler with a grammar foresees it.
+	Forced func(history []int32) string
 	// Reply, if set, answers each prompt with a text, then ends the generation.
 	// Prompt is the text of the prompt, control tokens included.
 	Reply func(prompt string) string
@@ -185,7 +189,7 @@ func (b *Backend) goAhead(rows []inference.SampleRow, out []inference.Sampled) b
 	}
 	b.next.Reset()
 	for i, r := range rows {
-		if r.Guess || out[i].Err != nil || b.EndOfGeneration(out[i].Token) {
+		if r.Guess || out[i].Err != nil || b.EndOfGeneration(out[i].Token) || len(out[i].Appended)+len(out[i].Likely) > 0 {
 			return false
 		}
 		b.next.Add(out[i].Token, b.last.Pos[r.Index]+1, b.last.Seq[r.Index], true)
@@ -359,6 +363,7 @@ func (b *Backend) Sample(rows []inference.SampleRow, out []inference.Sampled) er
 		}
 		out[i] = s.draw(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]), mark(b.adapters))
 	}
+	b.foresee(rows, out)
 	var err error
 	if b.o.OnSample != nil {
 		err = b.o.OnSample(rows, out)

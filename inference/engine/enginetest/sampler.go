@@ -70,8 +70,36 @@ func (s *Sampler) draw(history []int32, adapters uint64) inference.Sampled {
 	return out
 }
 
+// foresee looks ahead behind the last token of each sampler.
+func (b *Backend) foresee(rows []inference.SampleRow, out []inference.Sampled) {
+	for i, r := range rows {
+		if out[i].Skipped || i+1 < len(rows) && rows[i+1].Guess && !out[i+1].Skipped {
+			continue
+		}
+		s := r.Sampler.(*Sampler)
+		if b.o.Forced == nil || s.spec.Grammar == nil || out[i].Err != nil || out[i].Token == EOG {
+			continue
+		}
+		history := append(b.history(b.last.Seq[r.Index], b.last.Pos[r.Index]), out[i].Token)
+		text := Tokens(b.o.Forced(history))
+		if s.spec.Append && !s.spec.Logprobs {
+			s.accepted = append(s.accepted, text...)
+			out[i].Appended, text = text, nil
+		}
+		if s.spec.Foresee > 0 && (len(out[i].Appended) > 0 || len(text) > 0) {
+			text = append(text, '?') // which may be wrong
+		}
+		out[i].Likely = text[:min(len(text), s.spec.Foresee)]
+	}
+}
+
 func (s *Sampler) next(history []int32, adapters uint64) int32 {
 	b := s.b
+	if b.o.Forced != nil && s.spec.Grammar != nil {
+		if text := b.o.Forced(history); text != "" {
+			return int32(text[0])
+		}
+	}
 	if b.o.Next != nil {
 		return b.o.Next(history)
 	}

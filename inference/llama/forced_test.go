@@ -1,0 +1,164 @@
+package llama_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"hearth/inference"
+	"hearth/inference/engine"
+	"hearth/inference/llama"
+	"hearth/internal/testkit"
+)
+
+// longKeys is a schema whose documents are mostly keys.
+const longKeys = `{"type":"object","properties":{
+	"customer_full_name":{"type":"string","maxLength":24},
+	"date_of_first_purchase":{"type":"string","maxLength":16},
+	"number_of_open_invoices":{"type":"integer","minimum":0,"maximum":99},
+	"preferred_contact_channel":{"enum":["electronic mail","telephone","letter"]},
+	"billing_address":{"type":"object","properties":{"street_and_number":{"type":"string","maxLength":20},"postal_code":{"type":"string","maxLength":8}},
+		"required":["street_and_number","postal_code"],"additionalProperties":false}},
+	"required":["customer_full_name","date_of_first_purchase","number_of_open_invoices","preferred_contact_channel","billing_address"],
+	"additionalProperties":false}`
+
+// letterForm is a client's grammar, whose lines begin with what is fixed.
+const letterForm = `root ::= "Dear customer,\n" line{2} "With kind regards,\nthe department of " word "\n"
+line ::= "The status of your order is " ("open" | "closed") ", and its number is " [1-9] [0-9]{3} ".\n"
+word ::= [a-z]{3,12}`
+
+// constrained are grammars by name, with a task for each.
+func constrained(t *testing.T, m *llama.Model) map[string]inference.Grammar {
+	t.Helper()
+	gbnf, err := m.SchemaToGrammar([]byte(longKeys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := strings.NewReplacer("root ::=", "arguments ::=").Replace(gbnf)
+	return map[string]inference.Grammar{
+		"schema": {GBNF: gbnf},
+		"client": {GBNF: letterForm, Client: true},
+		"tool":   {GBNF: `root ::= "<tool_call>\n{\"name\": \"register_customer\", \"arguments\": " arguments "}\n</tool_call>"` + "\n" + call},
+		"lazy": {
+			GBNF: `root ::= arguments` + "\n" + call, Lazy: true,
+			Triggers: []inference.Trigger{{Kind: inference.TriggerWord, Value: "{"}},
+		},
+	}
+}
+
+var people = []string{"Ann Lee", "Bob Stone", "Carla Diaz", "Dmitri Orlov", "Eve Adams", "Farid Khan", "Grace Hopper", "Hans Meyer"}
+
+// tasks are n prompts.
+func tasks(t *testing.T, m *llama.Model, n int) [][]int32 {
+	t.Helper()
+	var all [][]int32
+	for i := range n {
+		who := people[i%len(people)]
+		if i >= len(people) {
+			who = fmt.Sprintf("%s %d", who, i)
+		}
+		ids, err := m.Tokenize("<|im_start|>user\nWrite a record of "+who+
+			", who lives at 12 Oak Road, 54321, bought first on 2020-03-04, has 2 open invoices and wants letters, as JSON.<|im_end|>\n<|im_start|>assistant\n",
+			inference.TokenizeOptions{ParseSpecial: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ids)
+	}
+	return all
+}
+
+// answerAll answers requests, so many at the same time.
+func answerAll(t *testing.T, m *llama.Model, c engine.Config, seen engine.Observer, streams int, requests []*engine.Request) []answer {
+	t.Helper()
+	ctx, err := m.NewContext(llama.ContextOptions{Cells: 1024 * streams, Sequences: streams, Threads: 1, Unified: streams == 1, Guesses: c.Guesses()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.New(ctx, c, seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []answer
+	for len(requests) > 0 {
+		n := min(streams, len(requests))
+		var open []*engine.Stream
+		for _, r := range requests[:n] {
+			s, err := e.Submit(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, s)
+		}
+		for _, s := range open {
+			a, u, err := collect(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.CompletionTokens == 0 {
+				t.Error("an answer without tokens")
+			}
+			all = append(all, a)
+		}
+		requests = requests[n:]
+	}
+	if err := errors.Join(e.Close(), ctx.Close()); err != nil {
+		t.Error(err)
+	}
+	return all
+}
+
+// TestForcedTextIsExact: tokens that are guessed from a grammar are those that
+// come one by one, in fewer steps. HEARTH_PROMPTS asks for more prompts.
+func TestForcedTextIsExact(t *testing.T) {
+	initBackends(t)
+	m := load(t, testkit.Model(t))
+	prompts := tasks(t, m, int(testkit.Number(t, "HEARTH_PROMPTS", 3)))
+	for name, g := range constrained(t, m) {
+		for _, streams := range []int{1, 8} {
+			list := prompts
+			if streams == 1 {
+				list = prompts[:(len(prompts)+1)/2]
+			}
+			if streams == 1 && name != "schema" && len(prompts) <= 4 {
+				continue // for make test-exact
+			}
+			t.Run(fmt.Sprintf("%s/%d", name, streams), func(t *testing.T) {
+				run := func(mode inference.ForcedText, seen *guesses) []answer {
+					var requests []*engine.Request
+					for i, p := range list {
+						r := greedy(p, 64)
+						r.Grammar, r.Forced = &g, mode
+						if streams == 1 && i%2 == 1 { // drawn, by a seed
+							seed := uint32(i)
+							r.Sampling.Temperature, r.Sampling.Seed = 0.8, &seed
+						}
+						requests = append(requests, r)
+					}
+					c := engine.Config{Sequences: streams, Lookup: engine.LookupConfig{Off: true}, Prefix: engine.PrefixConfig{Off: true}}
+					return answerAll(t, m, c, seen, streams, requests)
+				}
+				off, on := &guesses{}, &guesses{}
+				want, got := run(inference.ForcedOff, off), run(inference.ForcedGuess, on)
+				tokens, noise := 0, 0.0
+				for i := range want {
+					at := 0
+					for at < len(want[i]) && at < len(got[i]) && want[i][at].Token == got[i][at].Token {
+						noise = max(noise, math.Abs(float64(want[i][at].Logprob-got[i][at].Logprob)))
+						at++
+					}
+					tokens += at
+					if at < len(want[i]) && math.Abs(float64(want[i][at].Logprob-got[i][at].Logprob)) > nearTie {
+						t.Errorf("prompt %d, token %d: %+v, one by one %+v", i, at, got[i][at], want[i][at])
+					}
+				}
+				if on.confirmed < on.foreseen/3 || on.steps > 9*off.steps/10 {
+					t.Errorf("%d steps with guesses, of which %d of %d were right, %d without", on.steps, on.confirmed, on.foreseen, off.steps)
+				}
+				t.Logf("%d equal tokens; %d steps without guesses, %d with, of which %d of %d were right; noise %g", tokens, off.steps, on.steps, on.confirmed, on.foreseen, noise)
+			})
+		}
+	}
+}
