@@ -236,15 +236,19 @@ func (l *loop) holder(keep *sequence) int32 {
 	return id
 }
 
-// move gives an idle prefix another sequence id.
+// move gives a sequence another id.
 func (l *loop) move(s *sequence, to int32) {
-	key := l.index.keys[s.id]
+	key, filed := l.index.keys[s.id], s.filed
 	l.unfile(s)
-	l.b.SeqCopy(s.id, to, 0, int32(s.held))
-	l.b.SeqRemove(s.id, -1, -1)
+	if s.held > 0 {
+		l.b.SeqCopy(s.id, to, 0, int32(s.held))
+		l.b.SeqRemove(s.id, -1, -1)
+	}
 	l.seqs[s.id], l.seqs[to] = nil, s
 	s.id = to
-	l.file(s, key)
+	if filed {
+		l.file(s, key)
+	}
 }
 
 // file puts s into the index of prefixes under key.

@@ -24,6 +24,8 @@ const (
 	layoutPatience = 2
 	// layoutFixed is what moving costs however few cells there are, in nanoseconds.
 	layoutFixed = 20e6
+	// gapSteps is for how many steps a sequence that is moved is expected to run.
+	gapSteps = 4
 )
 
 // layout is what the loop knows of the other way to lay out the cells.
@@ -61,7 +63,7 @@ func (l *loop) noteLayout() {
 	if !l.t.Unified {
 		lost = -lost
 		if l.rowCount > 0 {
-			lost += float64(pieces-1) * l.pace.decode / float64(l.rowCount)
+			lost += float64(pieces-1) * l.pace.least
 		}
 	}
 	l.layout.regret = max(l.layout.regret+lost, 0)
@@ -104,6 +106,28 @@ func (l *loop) lay() {
 		return
 	}
 	l.relayout(!l.t.Unified)
+}
+
+// closeGaps gives the last of those that run in streams the first free place among
+// them, where copying it costs less than a few steps lose by the gap.
+func (l *loop) closeGaps() {
+	if !l.streaming() || l.running == 0 || l.loading > 0 {
+		return
+	}
+	last := int32(l.t.Sequences) - 1
+	for l.seqs[last] == nil || l.seqs[last].owner == nil {
+		last--
+	}
+	s := l.seqs[last]
+	if l.t.CopyCost*float64(s.held) > gapSteps*l.pace.least {
+		return
+	}
+	for id := range last {
+		if l.seqs[id] == nil {
+			l.move(s, id)
+			return
+		}
+	}
 }
 
 // preferPool has the cells moved to one pool, the only layout in which cells of

@@ -220,3 +220,31 @@ func TestMoveFails(t *testing.T) {
 		h.shut()
 	}
 }
+
+// TestGapsAreClosed: in streams those that run are neighbours, because each gap
+// among them costs a computation of its own.
+func TestGapsAreClosed(t *testing.T) {
+	h := newHarness(t, eitherWay(), Config{})
+	defer h.shut()
+	asked := []*Request{unlike(0, 40, 200), unlike(1, 40, 30), unlike(2, 40, 200), unlike(3, 40, 200)}
+	streams := h.submitAll(t, asked...)
+	for range 300 {
+		h.turn()
+		if h.l.running == 3 && !h.l.ahead {
+			break
+		}
+	}
+	for range 3 {
+		h.turn()
+		h.finishAhead()
+	}
+	if !h.l.streaming() || h.l.running != 3 {
+		t.Fatalf("%d running, in streams: %t", h.l.running, h.l.streaming())
+	}
+	for id, s := range h.l.seqs[:3] {
+		if s == nil || s.owner == nil {
+			t.Errorf("nobody runs in sequence %d", id)
+		}
+	}
+	answers(t, h, asked, streams)
+}

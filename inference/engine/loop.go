@@ -176,6 +176,7 @@ func (l *loop) step() bool {
 	loaded := l.loadBlocks()
 	l.follow()
 	l.lay()
+	l.closeGaps()
 	l.grow()
 	l.expire()
 	if l.running > 0 && l.compute() {

@@ -10,6 +10,7 @@ type pace struct {
 	decode   float64 // ns of a step that only decodes; 0: not measured yet
 	token    float64 // ns that one more prompt token costs; 0: not measured yet
 	most     int     // prompt tokens of the largest chunk measured beside rows
+	least    float64 // ns of the quickest step that only decoded; 0: not measured yet
 }
 
 const paceWeight = 0.2 // of the newest measurement
@@ -22,6 +23,9 @@ func (p *pace) observe(rows, prefill int, d time.Duration) {
 	switch {
 	case prefill == 0:
 		smooth(&p.decode, ns)
+		if p.least == 0 || ns < p.least {
+			p.least = ns
+		}
 	case rows > 0:
 		// At least 1 ns: beside many rows a few tokens may seem to be free.
 		smooth(&p.token, max(ns-p.decode, 1)/float64(prefill))
@@ -39,15 +43,26 @@ func smooth(v *float64, x float64) {
 	*v += paceWeight * (x - *v)
 }
 
-// chunk is how many prompt tokens fit beside the rows that decode. Where the
+// maxCrowd is how many times the target a step may take where many wait.
+const maxCrowd = 4
+
+// crowd is how many times the target a step may take while rows decode and others
+// wait for their first token: more of a prompt at once is computed quicker, which
+// is for the good of all, and is put off for the sake of those who decode.
+func crowd(rows, waiting int) float64 {
+	return min(max(float64(waiting)/float64(max(rows, 1)), 1), maxCrowd)
+}
+
+// chunk is how many prompt tokens fit beside the rows that decode, in a step that
+// may take crowd times the target. Where the
 // rows alone take the time there is, prompts get half as much again: those who
 // wait would otherwise pay for a target that cannot be met. It at most doubles
 // what was tried before, for costs do not grow in a straight line.
-func (p *pace) chunk() int {
+func (p *pace) chunk(crowd float64) int {
 	known := 2 * max(p.min, p.most)
 	if p.token <= 0 {
 		return min(known, p.max)
 	}
-	n := max(p.target-p.decode, p.decode/2) / p.token
+	n := max(p.target*crowd-p.decode, p.decode/2) / p.token
 	return int(min(max(n, float64(p.min)), float64(p.max), float64(known)))
 }

@@ -30,7 +30,7 @@ func TestPace(t *testing.T) {
 		for _, s := range c.steps {
 			p.observe(s.rows, s.prefill, s.d)
 		}
-		if got := p.chunk(); got != c.want {
+		if got := p.chunk(1); got != c.want {
 			t.Errorf("%s: %d tokens, want %d", c.name, got, c.want)
 		}
 	}
@@ -44,7 +44,19 @@ func TestPaceFollowsAChange(t *testing.T) {
 	for range 50 {
 		p.observe(0, 10, 100*time.Millisecond)
 	}
-	if got := p.chunk(); got < 9 || got > 11 {
+	if got := p.chunk(1); got < 9 || got > 11 {
 		t.Errorf("%d tokens, want about 10", got)
+	}
+}
+
+// TestCrowd: the more wait for each that decodes, the larger the chunk.
+func TestCrowd(t *testing.T) {
+	p := pace{target: 150, min: 1, max: 500, most: 500, decode: 50, token: 2}
+	for _, c := range []struct{ rows, waiting, want int }{
+		{1, 0, 50}, {4, 4, 50}, {8, 2, 50}, {4, 8, 125}, {1, 3, 200}, {1, 7, 275}, {1, 31, 275}, {0, 5, 275},
+	} {
+		if got := p.chunk(crowd(c.rows, c.waiting)); got != c.want {
+			t.Errorf("%d decode and %d wait: %d tokens, want %d", c.rows, c.waiting, got, c.want)
+		}
 	}
 }

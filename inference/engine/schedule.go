@@ -15,7 +15,7 @@ func (l *loop) plan(limit int) {
 	l.planRows(limit)
 	room := limit - l.rowTokens - l.guessed
 	if l.rowCount > 0 || l.turns.elsewhere > 0 {
-		room = min(room, l.pace.chunk())
+		room = min(room, l.pace.chunk(crowd(l.rowCount+l.turns.elsewhere, l.running-l.rowCount-l.turns.elsewhere)))
 	}
 	l.planPrefills(room)
 }

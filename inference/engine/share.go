@@ -138,7 +138,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	if !l.share || c.req.probe || s.held < l.cfg.Prefix.MinShare {
 		return false
 	}
-	if l.t.Unified && s.held < l.cfg.Prefix.MinKeep && l.running > 0 {
+	if l.pool && s.held < l.cfg.Prefix.MinKeep && l.running > 0 {
 		// Of a short one only what others began with is worth its cells.
 		l.keep(s, c.tokens)
 		l.cut(s, s.sharedTo)

@@ -217,7 +217,7 @@ func TestSharedPrefixGivesTheSameTokens(t *testing.T) {
 			prompt(t, c, 0, 0, append(slices.Clone(prefix), 1, 2, 3))
 			holder := int32(1)
 			if c.Traits().Holders > 0 {
-				holder = 255
+				holder = int32(c.Traits().Sequences + c.Traits().Holders - 1)
 				c.SeqCopy(0, holder, 0, int32(len(prefix)))
 				c.SeqRemove(0, -1, -1)
 			}

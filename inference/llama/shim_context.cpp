@@ -197,30 +197,31 @@ static bool shares_cells(const hearth_context & c, bool window_only) {
 }
 
 // Sequence ids above those that may be decoded can hold cells in a cache that
-// all sequences share. Undocumented, so each id is tried; only where the cache
+// all sequences share. Undocumented, so it is tried; only where the cache
 // is known to be of the plain kind, because others abort.
 static int32_t probe_holders(hearth_context & c) {
     if (!c.traits.unified) {
         return 0;
     }
-    int32_t n = 0;
-    for (llama_seq_id s = c.traits.sequences; s < (llama_seq_id) llama_max_parallel_sequences(); s++) {
+    const auto end  = (llama_seq_id) llama_max_parallel_sequences();
+    const auto good = [&](llama_seq_id s) {
         llama_memory_seq_cp(c.mem, 0, s, 0, -1);
-        if (llama_memory_seq_pos_max(c.mem, s) != llama_memory_seq_pos_max(c.mem, 0) || !llama_memory_seq_rm(c.mem, s, -1, -1) ||
-            llama_memory_seq_pos_max(c.mem, s) != -1) {
-            break;
-        }
-        n++;
+        return llama_memory_seq_pos_max(c.mem, s) == llama_memory_seq_pos_max(c.mem, 0) && llama_memory_seq_rm(c.mem, s, -1, -1) &&
+               llama_memory_seq_pos_max(c.mem, s) == -1;
+    };
+    // Each walks over all cells, so those between the first and the last are not tried.
+    if (c.traits.sequences == end || !good(c.traits.sequences)) {
+        return 0;
     }
-    return n;
+    return good(end - 1) ? end - c.traits.sequences : 1;
 }
 
 // Whether cells that were saved in two runs, and loaded again, give the tokens of
-// computed ones. The logits behind the computed ones are in first_row.
+// computed ones, which sequence 0 holds. The logits behind them are in first_row.
 static void probe_keep(prober & p, int prefix, int tail) {
     hearth_context & c = p.c;
     hearth_traits &  t = c.traits;
-    if (!can_keep_runs(c) || !p.decode(prefix, 0, 0, p.row)) {
+    if (!can_keep_runs(c)) {
         return;
     }
     try {
@@ -279,12 +280,12 @@ static void probe(hearth_context & c, bool window_only) {
         t.share = dst >= 0 && llama_memory_seq_pos_max(c.mem, dst) == prefix - 1 && p.decode(tail, prefix, dst, p.row) && p.equal();
     }
     llama_synchronize(c.ctx);
-    llama_memory_clear(c.mem, true);
     if (t.share && t.holders > 0) {
         t.holders--; // one id for runs that come and go
         probe_keep(p, prefix, tail);
-        llama_memory_clear(c.mem, true);
     }
+    llama_synchronize(c.ctx);
+    llama_memory_clear(c.mem, true);
     take_logged_error();
     c.error.clear();
 }
