@@ -63,7 +63,7 @@ test-mutations: build ## 5,000 mutated model files, and as many adapters, throug
 
 .PHONY: test-exact
 test-exact: build ## greedy answers to 200 prompts, with every optimization and one token at a time (PROMPTS=50 for fewer)
-	@HEARTH_PROMPTS=$(PROMPTS) go test -count=1 -timeout 3h -v -run '^TestWhatIsFastIsExact$$' ./inference/llama
+	@HEARTH_PROMPTS=$(PROMPTS) go test -count=1 -timeout 3h -v -run '^(TestWhatIsFastIsExact|TestForcedTextIsExact)$$' ./inference/llama
 
 .PHONY: test-asan
 test-asan: build yardsticks embedding-model window-model rank-model ## the tests that call C, with address and undefined-behaviour sanitizers (an hour)
@@ -103,6 +103,10 @@ bench-growth: build yardsticks ## how cost grows: clients, cached cells, context
 .PHONY: eval-tools
 eval-tools: build yardsticks ## count right tool calls of a real model, beside llama-server (fetches 490 MB)
 	@go run ./internal/evaltools -model "$$($(FETCH) tool-model)" $(ARGS)
+
+.PHONY: eval-forced
+eval-forced: build ## right values with forced text drawn and appended, two real models (fetches 490 MB; ARGS="-prompts 30" for fewer)
+	@go run ./internal/evalforced $(ARGS) "$$($(FETCH) model)" "$$($(FETCH) tool-model)"
 
 .PHONY: cuda
 cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)

@@ -1,9 +1,12 @@
 package llama_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -161,4 +164,72 @@ func TestForcedTextIsExact(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAppendedText: an answer of which a part was appended keeps its grammar. How
+// that part is cut into tokens is TestForeseen's.
+func TestAppendedText(t *testing.T) {
+	initBackends(t)
+	m := load(t, testkit.Model(t))
+	all := constrained(t, m)
+	for name, whole := range map[string]string{
+		"schema": `^\{\s*"customer_full_name"\s*:.*\}$`,
+		"client": `^Dear customer,\n(The status of your order is (open|closed), and its number is [1-9][0-9]{3}\.\n){2}With kind regards,\nthe department of [a-z]{3,12}\n$`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := all[name]
+			var texts []string
+			var seen guesses
+			var tokens [2]int
+			for i, mode := range []inference.ForcedText{inference.ForcedOff, inference.ForcedAppend} {
+				r := greedy(tasks(t, m, 1)[0], 240)
+				r.Grammar, r.Forced = &g, mode
+				r.Logprobs, r.TopLogprobs = false, 0
+				text, usage := write(t, m, r, &seen)
+				texts = append(texts, text)
+				tokens[i] = usage.CompletionTokens
+				if !regexp.MustCompile("(?s)"+whole).MatchString(text) || name == "schema" && !json.Valid([]byte(text)) {
+					t.Errorf("%s: %q breaks the grammar", mode, text)
+				}
+			}
+			if seen.appended < 8 || seen.appended >= tokens[1] {
+				t.Errorf("%d of %d tokens were appended", seen.appended, tokens[1])
+			}
+			t.Logf("%d tokens, %d appended: %q\n%d tokens: %q", tokens[1], seen.appended, texts[1], tokens[0], texts[0])
+		})
+	}
+}
+
+// write answers one request alone.
+func write(t *testing.T, m *llama.Model, r *engine.Request, seen engine.Observer) (text string, u inference.Usage) {
+	t.Helper()
+	ctx, err := m.NewContext(llama.ContextOptions{Cells: 1024, Sequences: 1, Threads: 1, Unified: true, Guesses: 32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.New(ctx, engine.Config{Sequences: 1, Lookup: engine.LookupConfig{Off: true}}, seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.Submit(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		event, err := s.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += event.Text
+		if event.Kind == engine.KindUsage {
+			u = event.Usage
+		}
+	}
+	if err := errors.Join(e.Close(), ctx.Close()); err != nil {
+		t.Error(err)
+	}
+	return text, u
 }

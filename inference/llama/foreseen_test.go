@@ -2,12 +2,37 @@ package llama
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"hearth/inference"
 	"hearth/internal/testkit"
 )
+
+// BenchmarkForesee is what looking ahead costs behind a token where several may come,
+// and where a key has to.
+func BenchmarkForesee(b *testing.B) {
+	m := sharedModel(b)
+	for _, c := range []struct{ name, grammar, written string }{
+		{"string", `root ::= "{" string "}"` + jsonSpace, `{"a string that goes on`},
+		{"key", `root ::= "{" space "\"customer_full_name\"" space ":" space string "}"` + jsonSpace, "{"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			spec := greedySpec()
+			spec.Grammar, spec.Foresee = &inference.Grammar{GBNF: c.grammar}, 24
+			s := newSampler(b, m, spec, false)
+			for _, id := range tokenize(b, m, c.written) {
+				must(b, s.Accept(id))
+			}
+			for b.Loop() {
+				if _, _, err := s.foresee(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 const jsonSpace = "\nspace ::= | \" \" | \"\\n\"{1,2} [ \\t]{0,20}\nstring ::= \"\\\"\" [^\"]* \"\\\"\""
 
@@ -61,9 +86,34 @@ func TestForeseen(t *testing.T) {
 					if got != want || !strings.HasPrefix(c.likely+"|", all) || all == "" && c.likely != "" || len(likely) < 4 && all != c.likely && all != c.likely+"|" {
 						t.Errorf("append %v: %q for sure, then %q", appends, got, spell(m, likely))
 					}
+					if appends {
+						settled(t, m, c.written, sure)
+					}
 					must(t, s.Close())
 				}
 			})
+		}
+	}
+}
+
+// settled fails if the tokenizer cuts written and what follows it in another way
+// in any text that begins with both.
+func settled(t *testing.T, m *Model, written string, sure []int32) {
+	t.Helper()
+	text := written
+	want, err := m.Tokenize(written, inference.TokenizeOptions{})
+	must(t, err)
+	for _, id := range sure {
+		if !m.EndOfGeneration(id) {
+			want, text = append(want, id), text+string(m.Piece(id, true))
+		}
+	}
+	for _, next := range []string{"", "a", "ing", "1", " b", "\"", "\":", "\n", "_z", "é", ", "} {
+		got, err := m.Tokenize(text+next, inference.TokenizeOptions{})
+		must(t, err)
+		ends := len(sure) > 0 && m.EndOfGeneration(sure[len(sure)-1])
+		if (len(got) < len(want) || !slices.Equal(got[:len(want)], want)) && len(sure) > 0 && (!ends || next == "") {
+			t.Errorf("%q is cut as %v, and not to begin with %v", text+next, got, want)
 		}
 	}
 }

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	runtime.LockOSThread() // the servers end with the thread that starts them
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "evalforced:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the flags.
+type settings struct {
+	hearth  string
+	threads int
+	prompts int
+	verbose bool
+}
+
+// atOnce is how many prompts are asked at the same time.
+const atOnce = 8
+
+// modes are the values of forced_text that are compared.
+var modes = []string{"off", "append"}
+
+func run(ctx context.Context, args []string, out, messages io.Writer) error {
+	var s settings
+	set := flag.NewFlagSet("evalforced", flag.ContinueOnError)
+	set.SetOutput(messages)
+	set.StringVar(&s.hearth, "hearth", filepath.Join("build", "out", "bin", "hearth"), "the program of Hearth")
+	set.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of the server")
+	set.IntVar(&s.prompts, "prompts", 200, "so many of the prompts")
+	set.BoolVar(&s.verbose, "v", false, "show each wrong value")
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	if set.NArg() == 0 || s.prompts < 1 {
+		return errors.New("name the GGUF files of the models, and ask at least one prompt")
+	}
+	fmt.Fprintf(out, "| model | schema | right values, off | append | right documents, off | append | tokens, off | append |\n|---|---|---|---|---|---|---|---|\n")
+	var verdicts []string
+	for _, model := range set.Args() {
+		counts, err := s.measure(ctx, model, messages)
+		if err != nil {
+			return err
+		}
+		name := strings.TrimSuffix(filepath.Base(model), ".gguf")
+		var sum [2]tally
+		for _, k := range kinds {
+			c := counts[k.name]
+			fmt.Fprintf(out, "| %s | %s | %s |\n", name, k.name, row(c))
+			for i := range sum {
+				sum[i].add(c[i])
+			}
+		}
+		fmt.Fprintf(out, "| %s | all | %s |\n", name, row(sum))
+		verdict := "no worse"
+		if sum[1].values < sum[0].values {
+			verdict = "worse"
+		}
+		verdicts = append(verdicts, fmt.Sprintf("%s: append is %s", name, verdict))
+	}
+	fmt.Fprintf(out, "\n%s\n", strings.Join(verdicts, "\n"))
+	return nil
+}
+
+// tally counts the answers of one kind in one mode.
+type tally struct{ values, of, documents, asked, tokens int }
+
+func (t *tally) add(o tally) {
+	t.values, t.of, t.documents, t.asked, t.tokens = t.values+o.values, t.of+o.of, t.documents+o.documents, t.asked+o.asked, t.tokens+o.tokens
+}
+
+func row(c [2]tally) string {
+	return fmt.Sprintf("%d of %d | %d | %d of %d | %d | %d | %d", c[0].values, c[0].of, c[1].values, c[0].documents, c[0].asked, c[1].documents, c[0].tokens, c[1].tokens)
+}
+
+// measure asks a model all prompts in both modes.
+func (s *settings) measure(ctx context.Context, model string, messages io.Writer) (counts map[string][2]tally, err error) {
+	url, stop, err := s.start(ctx, model)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	counts = map[string][2]tally{}
+	all := tasks(s.prompts)
+	for m, mode := range modes {
+		answers, failures := make([]answer, len(all)), make([]error, len(all))
+		places := make(chan struct{}, atOnce)
+		var wg sync.WaitGroup
+		for i := range all {
+			places <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-places }()
+				if answers[i], failures[i] = ask(ctx, url, &all[i], mode); failures[i] != nil {
+					failures[i] = fmt.Errorf("%q: %w", all[i].prompt, failures[i])
+				}
+			})
+		}
+		wg.Wait()
+		if err := errors.Join(failures...); err != nil {
+			return nil, err
+		}
+		for i := range all {
+			n, wrong := all[i].right(answers[i].text)
+			one := tally{values: n, of: len(all[i].want), asked: 1, tokens: answers[i].tokens}
+			if len(wrong) == 0 {
+				one.documents = 1
+			}
+			c := counts[all[i].kind.name]
+			c[m].add(one)
+			counts[all[i].kind.name] = c
+			if s.verbose && len(wrong) > 0 {
+				fmt.Fprintf(messages, "%s, %s: %q: %s\n", filepath.Base(model), mode, all[i].prompt, strings.Join(wrong, ", "))
+			}
+		}
+	}
+	return counts, nil
+}
+
+// start runs a server and waits until it is ready.
+func (s *settings) start(ctx context.Context, model string) (url string, stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("find a free port: %w", err)
+	}
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	l.Close()
+	var log bytes.Buffer
+	cmd := exec.Command(s.hearth, "serve", "--model", model, "--listen", "127.0.0.1:"+port, "--context", "8192",
+		"--sequences", strconv.Itoa(atOnce), "--threads", strconv.Itoa(s.threads))
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return "", nil, fmt.Errorf("start %s: %w", s.hearth, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop = func() error {
+		// A process that is gone already is what is wanted.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+			return nil
+		case <-time.After(20 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+			return fmt.Errorf("%s did not end when it was told to", s.hearth)
+		}
+	}
+	url = "http://127.0.0.1:" + port
+	for {
+		select {
+		case err := <-ended:
+			return "", nil, fmt.Errorf("%s ended: %w\n%s", s.hearth, err, log.String())
+		case <-ctx.Done():
+			return "", nil, errors.Join(ctx.Err(), stop())
+		case <-time.After(100 * time.Millisecond):
+		}
+		if r, err := http.Get(url + "/readyz"); err == nil {
+			r.Body.Close()
+			if r.StatusCode == http.StatusOK {
+				return url, stop, nil
+			}
+		}
+	}
+}
+
+// answer is a document and its tokens.
+type answer struct {
+	text   string
+	tokens int
+}
+
+// ask puts one prompt.
+func ask(ctx context.Context, url string, t *task, mode string) (answer, error) {
+	body, err := json.Marshal(map[string]any{
+		"messages": []map[string]string{{"role": "user", "content": t.prompt}}, "temperature": 0, "max_tokens": 300, "forced_text": mode,
+		"response_format": map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "document", "strict": true, "schema": t.kind.schema}},
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	var a struct {
+		Choices []struct {
+			Message struct {
+				Content string `json:"content"`
+			} `json:"message"`
+		} `json:"choices"`
+		Usage struct {
+			Completion int `json:"completion_tokens"`
+		} `json:"usage"`
+	}
+	if resp.StatusCode != http.StatusOK {
+		return answer{}, fmt.Errorf("status %d: %s", resp.StatusCode, reply)
+	}
+	if err := json.Unmarshal(reply, &a); err != nil || len(a.Choices) != 1 {
+		return answer{}, fmt.Errorf("no answer with one choice: %w: %s", err, reply)
+	}
+	return answer{text: a.Choices[0].Message.Content, tokens: a.Usage.Completion}, nil
+}
