@@ -92,9 +92,9 @@ bench-%: build yardsticks embedding-model ## one scenario of make bench
 	go run ./internal/benchsuite -only $* $(ARGS)
 
 .PHONY: bench-models
-bench-models: build yardsticks ## the table of make bench for gemma-3-270m and Qwen2.5-Coder-0.5B: no row below llama-server (fetches 700 MB)
-	go run ./internal/benchsuite -floor 1 -model "$$($(FETCH) window-model)" -out build/out/bench/gemma-3-270m $(ARGS)
-	go run ./internal/benchsuite -floor 1 -model "$$($(FETCH) tool-model)" -out build/out/bench/qwen2.5-coder-0.5b $(ARGS)
+bench-models: build yardsticks ## the table of make bench for gemma-3-270m and Qwen2.5-Coder-0.5B: no row below llama-server (one round: hours; fetches 700 MB)
+	go run ./internal/benchsuite -floor 1 -rounds 1 -model "$$($(FETCH) window-model)" -out build/out/bench/gemma-3-270m $(ARGS)
+	go run ./internal/benchsuite -floor 1 -rounds 1 -model "$$($(FETCH) tool-model)" -out build/out/bench/qwen2.5-coder-0.5b $(ARGS)
 
 .PHONY: bench-growth
 bench-growth: build yardsticks ## how cost grows: clients, cached cells, context; tables, JSON, samples, plots
