@@ -4,13 +4,22 @@ import "hearth/internal/loadgen"
 
 // Names of variants and phases.
 const (
-	lookupOff = "hearth, prompt lookup off"
-	alone     = "alone"
-	again     = "again"
+	lookupOff      = "hearth, prompt lookup off"
+	forcedOff      = "hearth, forced text off"
+	forcedAppended = "hearth, forced text appended"
+	alone          = "alone"
+	again          = "again"
 )
 
 // guessNothing is a Hearth that computes each token by itself.
 var guessNothing = variant{lookupOff, "engine: {prompt_lookup: {off: true}}"}
+
+// Hearths that draw each token of what a grammar leaves no choice about, and that
+// draw none of it.
+var (
+	drawForced   = variant{forcedOff, `engine: {forced_text: {mode: "off"}}`}
+	appendForced = variant{forcedAppended, "engine: {forced_text: {mode: append}}"}
+)
 
 // noRAMCache keeps llama-server from copying what its slots held into RAM.
 var noRAMCache = []string{"--cache-ram", "0"}
@@ -73,9 +82,13 @@ func catalog() []entry {
 			},
 		},
 		{
-			Scenario: only("json-keys"), Tuned: noRAMCache, Seconds: 25,
+			Scenario: only("json-keys"), Tuned: noRAMCache, Seconds: 35,
+			Variants: []variant{drawForced, appendForced}, SameText: forcedOff,
 			Shown: []metric{throughput, documents, totalTime, ttft50, itl50, itl99},
-			Goals: []goal{{Metric: throughput.name, Against: plain, Bound: 1.3, More: true}},
+			Goals: []goal{
+				{Metric: throughput.name, Against: plain, Bound: 1.3, More: true},
+				{Metric: documents.name, Of: forcedAppended, Against: plain, Bound: 2, More: true},
+			},
 		},
 		{
 			Scenario: only("json-text"), Tuned: noRAMCache, Seconds: 14,
