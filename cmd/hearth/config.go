@@ -138,6 +138,9 @@ func (c *Config) resolvePaths(dir string) {
 			}
 		}
 	}
+	if p := &c.Engine.Prefix.Dir; *p != "" && !filepath.IsAbs(*p) {
+		*p = filepath.Join(dir, *p)
+	}
 	if c.Audit.File != "" && !filepath.IsAbs(c.Audit.File) {
 		c.Audit.File = filepath.Join(dir, c.Audit.File)
 	}

@@ -143,7 +143,7 @@ func (l *loader) load(ctx context.Context, m *ModelConfig, progress func(float32
 		observer, tookBareCall = metrics, metrics.BareCall
 	}
 	scheduling := l.cfg.Engine.Config
-	if scheduling.Store, err = l.store(m, s); err != nil {
+	if scheduling.Store, err = l.store(ctx, m, h, s); err != nil {
 		return nil, err
 	}
 	if s.engine, err = engine.New(s.context, scheduling, observer); err != nil {

@@ -254,7 +254,7 @@ func (l *loop) move(s *sequence, to int32) {
 // file puts s into the index of prefixes under key.
 func (l *loop) file(s *sequence, key []int32) {
 	l.index.insert(s.scope, s.id, key)
-	s.filed = true
+	s.filed, s.kept = true, false
 }
 
 // unfile takes it out, if it is there.

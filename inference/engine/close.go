@@ -97,6 +97,7 @@ func (l *loop) shutDown() {
 			l.fail(s.owner.req, inference.ErrShutdown, "cancelled", false)
 		}
 	}
+	l.keepAll()
 	l.dropIdle()
 }
 

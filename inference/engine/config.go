@@ -161,6 +161,9 @@ func (c *Config) Validate() error {
 			return inference.Invalid(f.name, "must be between %d and %d (0: the default), got %d", f.lo, f.hi, f.v)
 		}
 	}
+	if c.Prefix.Disk > 0 && c.Prefix.RAM == 0 {
+		return inference.Invalid("prefix_cache.disk", "needs memory to read and write through: give engine.prefix_cache.ram a size, such as 64MiB, or take this one away")
+	}
 	for _, f := range []struct {
 		name      string
 		v, lo, hi time.Duration

@@ -80,6 +80,9 @@ func assemble(b Backend, c Config, o Observer) (*Engine, *loop, error) {
 	l := newLoop(b, c, o)
 	l.mailed = e.mailed
 	l.admitted, l.ended, l.publish = e.noteAdmitted, e.noteEnded, func() { e.publish(l) }
+	if l.store != nil {
+		l.store.OnReady(e.signal)
+	}
 	e.publish(l)
 	return e, l, nil
 }

@@ -20,6 +20,8 @@ const (
 	loadBytes = 64 << 20
 	// minTail is how many tokens behind the last whole block are worth a block.
 	minTail = 8
+	// readAhead is how many blocks are read from files before they are needed.
+	readAhead = 8
 )
 
 // BlockTokens is how many tokens the blocks of a store have to have. A block must
@@ -111,35 +113,48 @@ func (l *loop) endLoad(s *sequence) {
 	l.loading--
 }
 
-// loadBlocks goes on with all loads, the oldest first, and reports whether any
-// came further.
+// loadBlocks goes on with all loads, and reports whether any came further. Those
+// whose blocks are being read from files wait.
 func (l *loop) loadBlocks() (any bool) {
+	if l.loading == 0 {
+		return false
+	}
 	room := loadBytes
-	for l.loading > 0 && room > 0 {
-		var s *sequence
-		for _, o := range l.seqs[:l.t.Sequences] {
-			if o != nil && len(o.blocks) > 0 && (s == nil || o.ticket < s.ticket) {
-				s = o
+	for _, s := range l.seqs[:l.t.Sequences] {
+		for s != nil && len(s.blocks) > 0 && room > 0 {
+			n, wait := l.loadBlock(s)
+			if wait {
+				break
 			}
+			room -= n
+			any = true
 		}
-		room -= l.loadBlock(s)
-		any = true
 	}
 	return any
 }
 
-// loadBlock loads the next block of s and returns its bytes.
-func (l *loop) loadBlock(s *sequence) int {
+// loadBlock loads the next block of s and returns its bytes; or it waits for it.
+func (l *loop) loadBlock(s *sequence) (bytes int, wait bool) {
 	b := s.blocks[0]
 	if b.Start() != s.held {
 		l.loaded(s) // the backend has lost cells
-		return 0
+		return 0, false
 	}
-	data := l.store.Data(b)
+	data, wait := l.store.Data(b)
+	for _, next := range s.blocks[1:min(len(s.blocks), 1+readAhead)] {
+		l.store.Data(next) // has it read meanwhile
+	}
+	if wait {
+		return 0, true
+	}
+	if data == nil {
+		l.loaded(s)
+		return 0, false
+	}
 	if err := l.b.LoadRun(s.id, int32(b.Start()), int32(b.End()), data); err != nil {
 		l.store.Drop(b)
 		l.loaded(s)
-		return 0
+		return 0, false
 	}
 	n := b.End() - b.Start()
 	l.cells.extend(&s.chain, n)
@@ -150,7 +165,7 @@ func (l *loop) loadBlock(s *sequence) int {
 		l.loading--
 		l.loaded(s)
 	}
-	return len(data)
+	return len(data), false
 }
 
 // loaded lets s, of which nothing more is to be loaded, compute the rest.
@@ -200,6 +215,37 @@ func (l *loop) keep(s *sequence, key []int32) {
 		}
 		l.saved += size
 		last, pos = b, pos+n
+	}
+}
+
+// keepIdle stores a further part of the idle prefixes where that outlives the
+// process, and reports whether there was one. It is for when nothing else is to do.
+func (l *loop) keepIdle() bool {
+	if l.store == nil || l.idle == 0 || !l.store.HasDisk() || l.store.Busy() {
+		return false
+	}
+	for _, s := range l.seqs {
+		if s == nil || s.owner != nil || s.kept {
+			continue
+		}
+		l.keep(s, l.index.keys[s.id])
+		s.kept = l.saved == 0 // else there may be more
+		return true
+	}
+	return false
+}
+
+// keepAll stores what is idle when the engine ends.
+func (l *loop) keepAll() {
+	if l.store == nil || !l.store.HasDisk() {
+		return
+	}
+	for _, s := range l.seqs {
+		for s != nil && s.owner == nil && !s.kept {
+			l.saved = 0
+			l.keep(s, l.index.keys[s.id])
+			s.kept = l.saved == 0
+		}
 	}
 }
 

@@ -3,8 +3,14 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"hearth/inference"
 	"hearth/inference/engine/enginetest"
@@ -14,13 +20,31 @@ import (
 
 // counted is a store's observer.
 type counted struct {
+	mu       sync.Mutex
 	restored int
 	dropped  map[string]int
 }
 
 func (c *counted) Stored(string, int64, int) {}
-func (c *counted) Restored(_ string, n int)  { c.restored += n }
-func (c *counted) Dropped(_, reason string)  { c.dropped[reason]++ }
+
+func (c *counted) Restored(_ string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.restored += n
+}
+
+func (c *counted) Dropped(_, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped[reason]++
+}
+
+func (c *counted) tokens() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.restored
+}
+
 func newStore(t testing.TB, bytes int) (*prefixstore.Store, *counted) {
 	t.Helper()
 	seen := &counted{dropped: map[string]int{}}
@@ -221,4 +245,128 @@ func TestFailedLoadIsComputed(t *testing.T) {
 		t.Error("what could not be loaded was not dropped")
 	}
 	h.shut()
+}
+
+// onDisk makes a store with files in dir.
+func onDisk(t testing.TB, dir string) (*prefixstore.Store, *counted) {
+	t.Helper()
+	seen := &counted{dropped: map[string]int{}}
+	s, err := prefixstore.New(prefixstore.Options{Block: 16, Observer: seen, Config: prefixstore.Config{RAM: 1 << 20, Disk: 1 << 20, Dir: dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, seen
+}
+
+// A prefix outlives the engine, whether it ends well or is killed when nothing was
+// to do: what begins alike computes the rest.
+func TestPrefixesOutliveTheEngine(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		dir := t.TempDir()
+		var text string
+		for start := range 3 {
+			store, seen := onDisk(t, dir)
+			b := enginetest.New(enginetest.Options{Cells: 4000, Keep: true})
+			e, err := New(b, Config{Store: store}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := read(t, submit(t, e, ask(system+" and a question", 5)))
+			if start == 0 {
+				text = a.text[0]
+			}
+			want := 0
+			if start > 0 {
+				want = len(system+" and a question") / 16 * 16
+			}
+			if a.text[0] != text || a.usage.CachedTokens != want || seen.tokens() != want {
+				t.Errorf("start %d: %q after %q, %d tokens cached and %d restored, want %d", start, a.text[0], text, a.usage.CachedTokens, seen.tokens(), want)
+			}
+			if killed {
+				// The files are there while the engine still runs.
+				waitFor(t, func() bool { return len(list(t, dir)) >= len(system)/16 })
+			}
+			if err := errors.Join(e.Close(), store.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func list(t testing.TB, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.kv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// waitFor gives other goroutines time until done.
+func waitFor(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("it never came")
+		}
+	}
+}
+
+// While a file is read the others go on.
+func TestReadingHoldsNobody(t *testing.T) {
+	dir := t.TempDir()
+	store, _ := onDisk(t, dir)
+	h := newHarness(t, enginetest.Options{Cells: 4000, Keep: true}, Config{Store: store})
+	h.put(ask(system, 5))
+	h.settle()
+	h.shut()
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A file that nobody has written yet: its reader waits for it.
+	names := list(t, dir)
+	store, seen := onDisk(t, dir)
+	defer store.Close()
+	data := map[string][]byte{}
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err == nil {
+			err = errors.Join(os.Remove(n), syscall.Mkfifo(n, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[n] = b
+	}
+	h = newHarness(t, enginetest.Options{Cells: 4000, Keep: true}, Config{Store: store})
+	waits := h.put(ask(system+" and a question", 5))
+	other := h.put(ask("somebody else", 50))
+	for !ended(other) {
+		h.turn()
+	}
+	if ended(waits) {
+		t.Fatal("nothing was waited for")
+	}
+	var writers sync.WaitGroup
+	for n, b := range data {
+		writers.Go(func() {
+			if err := os.WriteFile(n, b, 0o600); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	waitFor(t, func() bool { h.turn(); return ended(waits) })
+	if a := read(t, waits); a.err != nil || a.usage.CachedTokens != len(system)/16*16 || seen.tokens() != a.usage.CachedTokens {
+		t.Errorf("%v, %d tokens cached", a.err, a.usage.CachedTokens)
+	}
+	h.settle()
+	h.shut()
+	for n := range data { // one that nobody reads still waits to be opened
+		f, err := os.OpenFile(n, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	writers.Wait()
 }

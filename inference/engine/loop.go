@@ -31,6 +31,7 @@ type sequence struct {
 	used     uint64 // loop.decoded when it was last used
 	shared   int    // times that its prefix was given to another
 	sharedTo int    // the longest of those prefixes
+	kept     bool   // the store has all of it, or refused it
 }
 
 // future is how many cells s will still take from the free ones.
@@ -182,7 +183,7 @@ func (l *loop) step() bool {
 	if l.running > 0 && l.compute() {
 		return true
 	}
-	return loaded || l.dirty && l.queue.size > 0
+	return loaded || l.dirty && l.queue.size > 0 || l.running == 0 && l.keepIdle()
 }
 
 // enqueue takes in a submitted request.

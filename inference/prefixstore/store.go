@@ -15,7 +15,8 @@ var ErrFull = errors.New("prefixstore: no room for the block")
 
 // The tiers, as they are reported.
 const (
-	RAM = "ram"
+	RAM  = "ram"
+	Disk = "disk"
 )
 
 // Why a block was dropped, as it is reported.
@@ -23,6 +24,10 @@ const (
 	Evicted  = "evicted"  // others were used later
 	Replaced = "replaced" // a longer block holds it all
 	Refused  = "refused"  // it could not be loaded
+	Damaged  = "damaged"  // its file was not as it was written
+	Stale    = "stale"    // its file was of another model, build or setting
+	Behind   = "behind"   // too much waited to be written
+	Failed   = "failed"   // it could not be written
 )
 
 // Observer is told what the store does, to count it. Its methods must return at
@@ -47,6 +52,11 @@ type Options struct {
 	Config
 	Block    int      // tokens of a block; at least 1
 	Observer Observer // may be nil
+	// Binding is all that cells depend on: model, adapters, build, settings. Files
+	// with another one are deleted.
+	Binding string
+	// Trouble, if set, is told what is wrong with files. It must not call the store.
+	Trouble func(error)
 }
 
 // digest names a block: a hash over the scope and all tokens up to its end.
@@ -56,16 +66,35 @@ type digest [sha256.Size]byte
 type Block struct {
 	parent   *Block // nil: it begins at position 0
 	at, key  digest // of what it goes on from, and its own
+	scope    digest
 	tokens   []int32
 	start    int
-	data     []byte // a slab
+	size     int    // of its cells, in bytes
+	data     []byte // a slab; nil: not in RAM
+	file     int64  // bytes on disk; 0: not there
 	children int
+	filed    int      // of the children, those with a file
 	shorts   []uint32 // how many shorter blocks hang here, by their length; nil: none
 	pins     int
 	gone     bool
-	// Neighbours in the order of use; of the sentinel, the first and the last.
-	newer, older *Block
+	queued   bool // to be written
+	fetching bool // to be read
+	unread   bool // there was no room to read it
+	read     bool // what is in RAM came from the file, and was not loaded yet
+
+	order [tiers]links // of use, where it is in the tier
 }
+
+// links are the neighbours in an order of use; of its sentinel, the oldest and the
+// newest.
+type links struct{ newer, older *Block }
+
+// The tiers as numbers.
+const (
+	inRAM = iota
+	onDisk
+	tiers
+)
 
 // Start is the position of the block's first token.
 func (b *Block) Start() int { return b.start }
@@ -82,10 +111,17 @@ type Store struct {
 	mu      sync.Mutex
 	blocks  map[digest]*Block
 	roots   map[digest][]uint32 // by scope: shorter blocks at position 0, by length
-	order   Block               // sentinel of the order of use
-	used    int64
+	order   Block               // sentinel of the orders of use
+	held    [tiers]holding
 	version uint64
 	scratch []byte // of hashing
+	disk    *disk  // nil: there is none
+}
+
+// holding is what a tier has.
+type holding struct {
+	bytes  int64
+	blocks int
 }
 
 // New makes a store, which Close empties.
@@ -100,12 +136,21 @@ func New(o Options) (*Store, error) {
 		block: o.Block, limit: int64(o.RAM), obs: o.Observer,
 		blocks: map[digest]*Block{}, roots: map[digest][]uint32{},
 	}
-	s.order.newer, s.order.older = &s.order, &s.order
+	for t := range s.order.order {
+		s.order.order[t] = links{&s.order, &s.order}
+	}
+	if o.Disk > 0 {
+		if err := s.openDisk(&o); err != nil {
+			return nil, fmt.Errorf("keep prefixes in %s: %w", o.Dir, err)
+		}
+	}
 	return s, nil
 }
 
-// Close frees all memory. Nobody may use a block any more.
+// Close writes what still is to be written, for a bounded time, and frees all
+// memory. Nobody may use a block any more.
 func (s *Store) Close() error {
+	err := s.closeDisk()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.blocks {
@@ -114,11 +159,13 @@ func (s *Store) Close() error {
 	}
 	clear(s.blocks)
 	clear(s.roots)
-	s.order.newer, s.order.older = &s.order, &s.order
-	s.used = 0
+	for t := range s.order.order {
+		s.order.order[t] = links{&s.order, &s.order}
+		s.held[t] = holding{}
+	}
 	s.version++
-	s.obs.Stored(RAM, 0, 0)
-	return nil
+	s.report()
+	return err
 }
 
 // BlockTokens is how many tokens a block holds, but for the last of a prefix.
@@ -135,10 +182,10 @@ func (s *Store) Version() uint64 {
 func (s *Store) Bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.used
+	return s.held[inRAM].bytes
 }
 
-// Len is how many blocks there are.
+// Len is how many blocks there are, in any tier.
 func (s *Store) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,16 +254,48 @@ func (s *Store) Use(chain []*Block) {
 	}
 }
 
-// touch makes b the newest. Those before it in its prefix must be touched later.
+// touch makes b the newest of its tiers. Those before it in its prefix must be
+// touched later.
 func (s *Store) touch(b *Block) {
-	if b.gone {
-		return
+	for t := range b.order {
+		if b.order[t].newer != nil {
+			s.unlink(b, t)
+			s.link(b, t)
+		}
 	}
-	if b.newer != nil {
-		b.newer.older, b.older.newer = b.older, b.newer
+}
+
+// link makes b the newest of tier t.
+func (s *Store) link(b *Block, t int) {
+	b.order[t] = links{newer: &s.order, older: s.order.order[t].older}
+	b.order[t].older.order[t].newer = b
+	s.order.order[t].older = b
+}
+
+func (s *Store) unlink(b *Block, t int) {
+	l := &b.order[t]
+	l.newer.order[t].older, l.older.order[t].newer = l.older, l.newer
+	*l = links{}
+}
+
+// enter and leave keep the books of what tier t holds.
+func (s *Store) enter(b *Block, t int, bytes int64) {
+	s.link(b, t)
+	s.held[t].bytes += bytes
+	s.held[t].blocks++
+	if t == onDisk && b.parent != nil {
+		b.parent.filed++
 	}
-	b.older, b.newer = s.order.older, &s.order
-	b.older.newer, s.order.older = b, b
+}
+
+func (s *Store) leave(b *Block, t int, bytes int64, reason string) {
+	s.unlink(b, t)
+	s.held[t].bytes -= bytes
+	s.held[t].blocks--
+	if t == onDisk && b.parent != nil {
+		b.parent.filed--
+	}
+	s.obs.Dropped([tiers]string{RAM, Disk}[t], reason)
 }
 
 // Pin keeps the blocks until Unpin.
@@ -238,15 +317,32 @@ func (s *Store) Unpin(chain []*Block) {
 	}
 }
 
-// Data returns the cells of a block that is pinned.
-func (s *Store) Data(b *Block) []byte {
+// Data returns the cells of a block that is pinned. If they are in a file, it is
+// read: wait is true until then. Without cells and waiting there are none to be had.
+func (s *Store) Data(b *Block) (cells []byte, wait bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return b.data
+	switch {
+	case b.data != nil:
+		return b.data, false
+	case b.gone || b.file == 0 || b.unread:
+		b.unread = false
+		return nil, false
+	}
+	s.fetch(b)
+	return nil, true
 }
 
 // Restored counts a block that was loaded.
-func (s *Store) Restored(b *Block) { s.obs.Restored(RAM, len(b.tokens)) }
+func (s *Store) Restored(b *Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tier := RAM
+	if b.read {
+		b.read, tier = false, Disk
+	}
+	s.obs.Restored(tier, len(b.tokens))
+}
 
 // Add keeps tokens, a block or, at the end of a prefix, a shorter one, behind
 // parent, which is nil at position 0. size is how many bytes its cells take, and
@@ -285,131 +381,14 @@ func (s *Store) Add(scope string, parent *Block, tokens []int32, size int, save 
 		freeSlab(slab)
 		return nil, err
 	}
-	b := &Block{parent: parent, at: at, key: key, tokens: slices.Clone(tokens), start: start, data: slab}
+	b := &Block{parent: parent, scope: root(scope), at: at, key: key, tokens: slices.Clone(tokens), start: start, size: size, data: slab}
 	s.insert(b)
+	s.enter(b, inRAM, roundUp(size))
 	s.replaceShorter(b)
 	for up := b; up != nil; up = up.parent {
 		s.touch(up)
 	}
+	s.write(b)
 	s.report()
 	return b, nil
 }
-
-// insert puts b into the tree.
-func (s *Store) insert(b *Block) {
-	s.blocks[b.key] = b
-	s.used += roundUp(len(b.data))
-	s.version++
-	if b.parent != nil {
-		b.parent.children++
-	}
-	if n := len(b.tokens); n < s.block {
-		shorts := s.shortsAt(b.parent, b.at)
-		if shorts == nil {
-			shorts = make([]uint32, s.block)
-			s.setShorts(b.parent, b.at, shorts)
-		}
-		shorts[n]++
-	}
-}
-
-func (s *Store) shortsAt(parent *Block, at digest) []uint32 {
-	if parent != nil {
-		return parent.shorts
-	}
-	return s.roots[at]
-}
-
-func (s *Store) setShorts(parent *Block, at digest, shorts []uint32) {
-	if parent != nil {
-		parent.shorts = shorts
-		return
-	}
-	s.roots[at] = shorts
-}
-
-// replaceShorter drops the ends of prefixes that b goes on from.
-func (s *Store) replaceShorter(b *Block) {
-	shorts := s.shortsAt(b.parent, b.at)
-	for n := 1; n < min(len(shorts), len(b.tokens)); n++ {
-		if shorts[n] == 0 {
-			continue
-		}
-		if old := s.get(s.child(b.at, b.tokens[:n]), b.parent, b.tokens[:n]); old != nil && old.pins == 0 {
-			s.remove(old, Replaced)
-		}
-	}
-}
-
-// Drop removes a block that is of no use, and those that go on from it.
-func (s *Store) Drop(b *Block) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drop(b, Refused)
-	s.report()
-}
-
-// drop removes b and all below it, whoever has them pinned.
-func (s *Store) drop(b *Block, reason string) {
-	if b.gone {
-		return
-	}
-	if b.children > 0 {
-		// Rare, so the tree keeps no lists for it.
-		for _, c := range s.blocks {
-			if c.parent == b {
-				s.drop(c, reason)
-			}
-		}
-	}
-	s.remove(b, reason)
-}
-
-// makeRoom drops what was used longest ago until n more bytes fit. In the order of
-// use a block comes before the one that it goes on from.
-func (s *Store) makeRoom(n int64) bool {
-	if n > s.limit {
-		return false
-	}
-	for b := s.order.newer; s.used+n > s.limit; {
-		if b == &s.order {
-			return false
-		}
-		next := b.newer
-		if b.pins == 0 && b.children == 0 {
-			s.remove(b, Evicted)
-		}
-		b = next
-	}
-	return true
-}
-
-// remove takes b, which nothing goes on from, out of the tree.
-func (s *Store) remove(b *Block, reason string) {
-	delete(s.blocks, b.key)
-	b.newer.older, b.older.newer = b.older, b.newer
-	b.newer, b.older, b.gone = nil, nil, true
-	s.used -= roundUp(len(b.data))
-	s.version++
-	if b.parent != nil {
-		b.parent.children--
-	}
-	if n := len(b.tokens); n < s.block {
-		shorts := s.shortsAt(b.parent, b.at)
-		if shorts[n]--; b.parent == nil && !slices.ContainsFunc(shorts, func(n uint32) bool { return n > 0 }) {
-			delete(s.roots, b.at)
-		}
-	}
-	s.release(b)
-	s.obs.Dropped(RAM, reason)
-}
-
-// release frees the memory of a block that is gone, when nobody uses it.
-func (s *Store) release(b *Block) {
-	if b.gone && b.pins == 0 {
-		freeSlab(b.data)
-		b.data = nil
-	}
-}
-
-func (s *Store) report() { s.obs.Stored(RAM, s.used, len(s.blocks)) }
