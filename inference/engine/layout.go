@@ -24,6 +24,9 @@ const (
 	layoutPatience = 2
 	// layoutFixed is what moving costs however few cells there are, in nanoseconds.
 	layoutFixed = 20e6
+	// splitCost is what a further computation in a step costs, in parts of the
+	// quickest step: about half of that would have been spent on its tokens anyway.
+	splitCost = 0.5
 	// gapSteps is for how many steps a sequence that is moved is expected to run.
 	gapSteps = 4
 )
@@ -44,7 +47,7 @@ func (l *loop) noteLayout() {
 	if l.t.Streams == 0 || l.layout.off {
 		return
 	}
-	scan, dup, used, pieces, last := 0, 0, l.cells.used, 0, int32(-2)
+	scan, dup, used := 0, 0, l.cells.used
 	if !l.t.Unified {
 		for _, p := range l.parts {
 			used -= p.c.seq.copied()
@@ -52,21 +55,33 @@ func (l *loop) noteLayout() {
 	}
 	for _, p := range l.parts {
 		s := p.c.seq
-		scan += p.n * max(used-s.held, 0)
+		scan += (p.n + p.guess) * max(used-s.held, 0)
 		dup += s.copied()
-		if s.id != last+1 {
-			pieces++ // streams that are not neighbours are computed one after the other
-		}
-		last = s.id
 	}
-	lost := l.t.ScanCost*float64(scan) - l.t.ReadCost*float64(dup)
+	// What the step costs more in one pool than in streams.
+	lost := l.t.ScanCost*float64(scan) - l.t.ReadCost*float64(dup) - float64(l.splits())*l.pace.least*splitCost
 	if !l.t.Unified {
 		lost = -lost
-		if l.rowCount > 0 {
-			lost += float64(pieces-1) * l.pace.least
-		}
 	}
 	l.layout.regret = max(l.layout.regret+lost, 0)
+}
+
+// splits is into how many computations more than one the batch in l.parts is cut in
+// streams: those computed together have equally many tokens and are neighbours. Of
+// neighbours with unequal numbers the least is computed of all, then the rest. In
+// one pool, where streams would be assigned anew, gaps are not counted.
+func (l *loop) splits() int {
+	n, last, size := -1, int32(-2), 0
+	for _, p := range l.parts {
+		switch tokens := p.n + p.guess; {
+		case p.c.seq.id != last+1 && !l.t.Unified, size == 0:
+			n++
+		case tokens != size:
+			n++
+		}
+		last, size = p.c.seq.id, p.n+p.guess
+	}
+	return max(n, 0)
 }
 
 // copied is how many of the cells that s holds another running sequence holds too,
