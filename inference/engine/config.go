@@ -76,16 +76,20 @@ type LookupConfig struct {
 type ForcedConfig struct {
 	// Mode is what is done where a request does not say it (default: guess).
 	Mode inference.ForcedText `yaml:"mode"`
-	// Rows is the most tokens of such text that are guessed in one step, of all
-	// sequences together (1..64, default 32).
+	// Rows is up to how many sequences may run while such text is guessed (1..256,
+	// default 2): the more run, the less a step has to spare for what is wrong.
+	// What is appended is certain, and needs no such bound.
 	Rows int `yaml:"rows"`
+	// Tokens is the most tokens of such text that are guessed in one step, of all
+	// sequences together (1..64, default 32).
+	Tokens int `yaml:"tokens"`
 }
 
 // Guesses is how many rows of guesses a backend should have. A request may ask
 // for them where Forced.Mode is off.
 func (c *Config) Guesses() int {
 	d := DefaultConfig()
-	n := cmp.Or(c.Forced.Rows, d.Forced.Rows)
+	n := cmp.Or(c.Forced.Tokens, d.Forced.Tokens)
 	if !c.Lookup.Off {
 		n = max(n, cmp.Or(c.Lookup.Tokens, d.Lookup.Tokens))
 	}
@@ -94,7 +98,7 @@ func (c *Config) Guesses() int {
 
 // guesses is the most rows of guesses in one step, of a configuration that is
 // resolved.
-func (c *Config) guesses() int { return max(c.Lookup.Tokens, c.Forced.Rows) }
+func (c *Config) guesses() int { return max(c.Lookup.Tokens, c.Forced.Tokens) }
 
 // PrefixConfig bounds the sharing of prefixes. In a unified cache every kept
 // cell makes every decode step a little slower, so the pool is small and what
@@ -131,7 +135,7 @@ func DefaultConfig() Config {
 		TargetITL: 150 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
 		Lookup:  LookupConfig{Rows: 2, Tokens: 8},
-		Forced:  ForcedConfig{Mode: inference.ForcedGuess, Rows: 32},
+		Forced:  ForcedConfig{Mode: inference.ForcedGuess, Rows: 2, Tokens: 32},
 		Prefix:  PrefixConfig{MinShare: 16, MinKeep: 256, IdleTokens: 1024, Config: prefixstore.DefaultConfig()},
 	}
 }
@@ -151,7 +155,8 @@ func (c *Config) Validate() error {
 		{"reserve", c.Reserve, 1, 1 << 20},
 		{"prompt_lookup.rows", c.Lookup.Rows, 1, maxSequences},
 		{"prompt_lookup.tokens", c.Lookup.Tokens, 1, MaxGuesses},
-		{"forced_text.rows", c.Forced.Rows, 1, MaxGuesses},
+		{"forced_text.rows", c.Forced.Rows, 1, maxSequences},
+		{"forced_text.tokens", c.Forced.Tokens, 1, MaxGuesses},
 		{"prefix_cache.cells", c.Prefix.Cells, 1, 1 << 30},
 		{"prefix_cache.min_share", c.Prefix.MinShare, 1, 65536},
 		{"prefix_cache.min_keep", c.Prefix.MinKeep, 1, 1 << 20},
@@ -196,8 +201,9 @@ func (c Config) resolve(t inference.Traits) Config {
 		c.Lookup.Off = true
 	}
 	fill(&c.Forced.Rows, d.Forced.Rows)
-	if c.Forced.Rows = min(c.Forced.Rows, t.Guesses); !t.TrimTail {
-		c.Forced.Rows = 0
+	fill(&c.Forced.Tokens, d.Forced.Tokens)
+	if c.Forced.Tokens = min(c.Forced.Tokens, t.Guesses); !t.TrimTail {
+		c.Forced.Tokens = 0
 	}
 	c.Forced.Mode = cmp.Or(c.Forced.Mode, d.Forced.Mode)
 	fill(&c.Prefix.Cells, max(t.Cells/4, 1))

@@ -201,7 +201,7 @@ func (e *Engine) foresee(r *request) int {
 	if e.forced(r) == inference.ForcedOff {
 		return 0
 	}
-	return min(e.cfg.Forced.Rows, mostForeseen)
+	return min(e.cfg.Forced.Tokens, mostForeseen)
 }
 
 // makeSamplers makes one sampler for each choice.

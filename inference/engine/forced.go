@@ -26,7 +26,7 @@ type forced struct {
 
 // foreseen returns what may be guessed to follow the last token of c.
 func (l *loop) foreseen(c *choice) []int32 {
-	if l.certain || l.cfg.Forced.Rows == 0 {
+	if l.certain || l.cfg.Forced.Tokens == 0 || l.running > l.cfg.Forced.Rows {
 		return nil
 	}
 	return c.forced.likely

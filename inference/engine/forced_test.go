@@ -159,7 +159,7 @@ func TestForcedEnd(t *testing.T) {
 
 // TestForcedTextSharesRows: the guesses of all sequences together keep the bound.
 func TestForcedTextSharesRows(t *testing.T) {
-	h := newHarness(t, keyed(), Config{Sequences: 4, Forced: ForcedConfig{Rows: 5}})
+	h := newHarness(t, keyed(), Config{Sequences: 4, Forced: ForcedConfig{Rows: 4, Tokens: 5}})
 	for i := range 4 {
 		r := bound(100, "")
 		r.Prompt = append(r.Prompt, enginetest.Tokens(fmt.Sprint(i))...)

@@ -65,7 +65,7 @@ func (l *loop) guess(c *choice, limit int) {
 	}
 	followed := l.foreseen(c)
 	if p.forced = len(followed) > 0; p.forced {
-		most = min(most, l.cfg.Forced.Rows-l.guessed, len(followed))
+		most = min(most, l.cfg.Forced.Tokens-l.guessed, len(followed))
 	} else if followed = l.followed(c); len(followed) > 0 {
 		most = min(most, l.cfg.Lookup.Tokens-l.guessed, max(c.lookup.size, 1))
 	}

@@ -79,8 +79,9 @@ func drawConfig(t *rapid.T) Config {
 			Tokens: rapid.IntRange(1, 8).Draw(t, "guesses in a step"),
 		},
 		Forced: ForcedConfig{
-			Mode: rapid.SampledFrom([]inference.ForcedText{"", inference.ForcedOff, inference.ForcedGuess, inference.ForcedAppend}).Draw(t, "forced text"),
-			Rows: rapid.IntRange(0, 16).Draw(t, "forced rows"),
+			Mode:   rapid.SampledFrom([]inference.ForcedText{"", inference.ForcedOff, inference.ForcedGuess, inference.ForcedAppend}).Draw(t, "forced text"),
+			Rows:   rapid.IntRange(0, 6).Draw(t, "guess forced text up to rows"),
+			Tokens: rapid.IntRange(0, 16).Draw(t, "forced tokens in a step"),
 		},
 		Prefix: PrefixConfig{
 			MinShare:   rapid.IntRange(1, 10).Draw(t, "min share"),
