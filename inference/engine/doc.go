@@ -47,7 +47,8 @@
 //     a promise needs its cells.
 //   - Only a request without MaxTokens can be preempted, because only its
 //     promise grows while it runs (or, where the backend has less room than the
-//     ledger says, the youngest of all rather than failing it). It resumes with
+//     ledger says, or a prefix that was to be shared has left a sliding window,
+//     the youngest of all rather than failing it). It resumes with
 //     what the store of prefixes has of it and recomputes the rest; its client sees
 //     a pause.
 //   - A shared cell has the same token at the same position for all who hold it.

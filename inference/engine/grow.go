@@ -17,6 +17,19 @@ func (l *loop) grow() {
 	}
 }
 
+// keepPromises preempts the youngest while more is promised than there is: a
+// follower computes its prefix by itself where the window of its leader has moved
+// past it, and needs cells that it was to share.
+func (l *loop) keepPromises() {
+	if !l.pool || l.cells.live+l.future <= l.t.Cells {
+		return
+	}
+	for l.running > 1 && l.cells.live+l.future > l.t.Cells {
+		l.preempt(l.youngest(func(*choice) bool { return true }))
+	}
+	l.makeRoom()
+}
+
 // oldestShort finds the oldest choice whose next token has no promised cell.
 func (l *loop) oldestShort() *choice {
 	var oldest *choice

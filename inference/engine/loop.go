@@ -176,6 +176,7 @@ func (l *loop) step() bool {
 	l.admit()
 	loaded := l.loadBlocks()
 	l.follow()
+	l.keepPromises()
 	l.lay()
 	l.closeGaps()
 	l.grow()

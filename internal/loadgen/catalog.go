@@ -49,7 +49,7 @@ var scenarios = []Scenario{
 		{Name: "clients", Clients: 32, Requests: 1, Instruction: instruction, PromptWords: 20, SharedSystemWords: 900, MaxTokens: 64},
 	}},
 	{Name: "mixed", Title: "4 decoding while 4 send prompts of 1,200 words", Watch: "decoding", Groups: []Group{
-		{Name: "decoding", Clients: 4, Requests: 1, Instruction: instruction, PromptWords: 20, MaxTokens: 256},
+		{Name: "decoding", Clients: 4, Requests: 0, Instruction: instruction, PromptWords: 20, MaxTokens: 256},
 		{Name: "prompts", Clients: 4, Requests: 1, Instruction: instruction, PromptWords: 1200, MaxTokens: 64, After: "decoding"},
 	}},
 	{Name: "json-keys", Title: "8 clients, JSON schema with long keys", Groups: []Group{
