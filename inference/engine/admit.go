@@ -95,8 +95,7 @@ func (l *loop) fits(c *choice) bool {
 		l.layout.poolOnly = true
 		return false
 	default:
-		l.prefix(c, l.ticket+1)
-		return !l.layout.poolOnly && l.roomFor(end) // what is shared is copied
+		return l.roomFor(end) // what is shared is copied
 	}
 	h := l.prefix(c, l.ticket+1)
 	if h.leader != nil {

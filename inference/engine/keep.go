@@ -53,10 +53,6 @@ func (l *loop) prefix(c *choice, ticket uint64) hit {
 	if h.leader != nil && end < h.want+least || end < h.have+least {
 		return h
 	}
-	if !l.t.Unified {
-		l.preferPool(end - max(h.have, h.want))
-		return h
-	}
 	k := 0
 	for chain[k].End() <= h.have {
 		k++

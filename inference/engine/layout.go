@@ -114,7 +114,7 @@ func (l *loop) lay() {
 		return
 	}
 	if l.loading > 0 {
-		return // cells of the store are loaded into the pool
+		return // those cells are asked for in the layout that there was
 	}
 	l.layout.regret, l.layout.poolOnly = 0, false
 	if l.t.Unified && !l.fitsStreams() {
@@ -142,14 +142,6 @@ func (l *loop) closeGaps() {
 			l.move(s, id)
 			return
 		}
-	}
-}
-
-// preferPool has the cells moved to one pool, the only layout in which cells of
-// the store can be loaded, if that costs less than computing n tokens.
-func (l *loop) preferPool(n int) {
-	if float64(n)*l.pace.token > layoutPatience*(layoutFixed+l.t.CopyCost*float64(l.cells.used)) {
-		l.layout.poolOnly = true
 	}
 }
 

@@ -64,9 +64,18 @@ func TestRelayout(t *testing.T) {
 			if !bytes.Equal(run(0), saved) {
 				t.Error("a run saved in streams differs from the same run saved in one pool")
 			}
-			if err := c.LoadRun(3, c.SeqPosMax(3)+1, c.SeqPosMax(3)+41, saved); !errors.Is(err, errRun) {
-				t.Errorf("a run was loaded into a stream: %v", err)
+			// In a stream, the same cells loaded in two runs behind computed ones.
+			rest := make([]byte, c.RunBytes(len(prompts[1])+n-1-45))
+			_, err := c.SaveRun(0, 45, int32(len(prompts[1])+n-1), rest)
+			must(t, err)
+			prompt(t, c, 2, 0, prompts[1][:5])
+			must(t, c.LoadRun(2, 5, 45, saved))
+			must(t, c.LoadRun(2, 45, int32(len(prompts[1])+n-1), rest))
+			equalTokens(t, m, "loaded into a stream", goOn(2, int32(len(prompts[1])+n-1), first[1][n-1:]), second[1])
+			if err := c.LoadRun(2, c.SeqPosMax(2)+1, c.SeqPosMax(2)+41, saved); !errors.Is(err, errRun) {
+				t.Errorf("a run of other positions was loaded: %v", err)
 			}
+			c.SeqRemove(2, -1, -1)
 			if c.Traits().Unified || c.SeqPosMax(1) >= 0 || c.SeqPosMax(9) >= 0 {
 				t.Fatalf("traits %+v, sequence 1 ends at %d and 9 at %d", c.Traits(), c.SeqPosMax(1), c.SeqPosMax(9))
 			}

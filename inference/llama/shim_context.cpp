@@ -389,6 +389,9 @@ const char * hearth_context_error(const hearth_context * c) {
 
 void hearth_step_start(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq, const int8_t * output,
                        int32_t n_rows, const int32_t * index, hearth_sampler * const * samplers, int32_t more) {
+    if (n > 0) {
+        end_staging(*c);
+    }
     c->compute->start(n > 0, [&] {
         if (n > 0) {
             set_batch(*c, n, token, pos, seq, output);
@@ -426,6 +429,7 @@ static bool is_empty(const hearth_context & c) {
 int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, 0, [&] {
         c->compute->rest();
+        end_staging(*c);
         if (!c->traits.unified && p0 <= 0 && p1 < 0 && copies_cells(*c)) {
             give_back(*c, seq);
         }
@@ -442,6 +446,7 @@ int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1) {
 int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1) {
     return guard<int32_t>(nullptr, -1, [&] {
         c->compute->rest();
+        end_staging(*c);
         if (c->traits.unified) {
             llama_memory_seq_cp(c->mem, src, dst, p0, p1);
         } else if (copies_cells(*c)) {

@@ -110,6 +110,7 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     llama_context_params              params{};
     std::vector<llama_adapter_lora *> loras; // that are set
     std::vector<float>                scales;
+    llama_seq_id                      staged = -1; // whose cells the pool holds in its sequence 0; see load_run
 
     ggml_threadpool *                 threadpool       = nullptr;
     ggml_threadpool *                 threadpool_batch = nullptr;
@@ -154,6 +155,11 @@ void      copy_prefix(hearth_context & c, llama_seq_id src, llama_seq_id dst, ll
 void      give_back(hearth_context & c, llama_seq_id seq); // the memory of its cells, which are about to be removed
 // The bytes of a run of cells in the form of shim_state.cpp, where copies_cells is true.
 void      write_cells(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos p1, const std::function<void(const void *, size_t)> & put);
+// The cells [p0, p1) of a stream as those of sequence 0 of the pool that is not in
+// use, or back.
+void      stage(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos p1);
+void      unstage(hearth_context & c, llama_seq_id seq, llama_pos p1);
+void      end_staging(hearth_context & c); // before anything else happens to a sequence
 int32_t   attention_heads(const hearth_model & m);
 bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the batch in hand is the next one
 

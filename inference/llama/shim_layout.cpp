@@ -264,6 +264,25 @@ void hearth::write_cells(hearth_context & c, llama_seq_id seq, llama_pos p0, lla
     }
 }
 
+void hearth::stage(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos p1) {
+    end_staging(c);
+    c.staged = seq;
+    if (p1 > p0) {
+        copy_cells(*plain_cache(c.mem), seq, *plain_cache(llama_get_memory(c.other)), 0, p0, p1);
+    }
+}
+
+void hearth::unstage(hearth_context & c, llama_seq_id seq, llama_pos p1) {
+    copy_cells(*plain_cache(llama_get_memory(c.other)), 0, *plain_cache(c.mem), seq, 0, p1);
+}
+
+void hearth::end_staging(hearth_context & c) {
+    if (c.staged >= 0) {
+        c.staged = -1;
+        llama_memory_clear(llama_get_memory(c.other), true);
+    }
+}
+
 // Attention heads of all layers: each looks at every place for each token.
 int32_t hearth::attention_heads(const hearth_model & m) {
     const auto & hp = m.model->hparams;
@@ -295,6 +314,7 @@ int32_t hearth_relayout(hearth_context * c, int32_t unified, int32_t n, const he
         if (!c->other) {
             make_streams(*c);
         }
+        end_staging(*c);
         llama_memory_t         target = llama_get_memory(c->other);
         const llama_kv_cache & from   = *plain_cache(c->mem);
         llama_kv_cache &       to     = *plain_cache(target);

@@ -265,25 +265,47 @@ int64_t hearth::save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32
     return (int64_t) out.used;
 }
 
-void hearth::load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size) {
-    if (!c.traits.unified) {
-        throw std::runtime_error("the cells lie in streams, where llama.cpp adds none from outside");
-    }
-    if (llama_memory_seq_pos_max(c.mem, seq) != p0 - 1) {
-        throw std::runtime_error("the sequence does not end where the run begins");
-    }
-    llama_synchronize(c.ctx);
-    emptied         clean{ c.mem, transit(c) };
+// Adds a run to sequence seq of one pool, by way of sequence by.
+static void add_run(hearth_context & c, llama_memory_t pool, const std::vector<llama_kv_cache *> & caches, llama_seq_id seq, llama_seq_id by,
+                    int32_t p0, int32_t p1, const uint8_t * data, size_t size) {
+    emptied         clean{ pool, by };
     const uint8_t * at  = data;
     const uint8_t * end = data + size;
-    for (llama_kv_cache * cache : caches_of(c)) {
-        run_reader r(at, end, p0, p1, extension_of(c), transit(c));
-        cache->state_read(r, transit(c), 0);
+    for (llama_kv_cache * cache : caches) {
+        run_reader r(at, end, p0, p1, extension_of(c), by);
+        cache->state_read(r, by, 0);
     }
     if (at != end) {
         throw std::runtime_error("there is more than the run");
     }
-    llama_memory_seq_cp(c.mem, transit(c), seq, p0, p1);
+    llama_memory_seq_cp(pool, by, seq, p0, p1);
+}
+
+void hearth::load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size) {
+    if (llama_memory_seq_pos_max(c.mem, seq) != p0 - 1) {
+        throw std::runtime_error("the sequence does not end where the run begins");
+    }
+    llama_synchronize(c.ctx);
+    if (c.traits.unified) {
+        add_run(c, c.mem, caches_of(c), seq, transit(c), p0, p1, data, size);
+        return;
+    }
+    // llama.cpp can only replace what a stream holds, so the sequence grows in the
+    // pool that is not in use, and is copied into its stream as a whole.
+    if (p1 > c.traits.streams) {
+        throw std::runtime_error("a stream has no room for it");
+    }
+    if (c.staged != seq) {
+        stage(c, seq, 0, p0);
+    }
+    try {
+        llama_memory_t pool = llama_get_memory(c.other);
+        add_run(c, pool, { dynamic_cast<llama_kv_cache *>(pool) }, 0, 1, p0, p1, data, size);
+    } catch (...) {
+        end_staging(c);
+        throw;
+    }
+    unstage(c, seq, p1);
 }
 
 int64_t hearth_state_save(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, uint8_t * buf, int64_t cap, char ** err) {

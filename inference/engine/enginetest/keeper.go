@@ -51,7 +51,7 @@ func (b *Backend) LoadRun(seq, p0, p1 int32, data []byte) error {
 	defer b.enter()()
 	b.known(seq)
 	n := int(p1 - p0)
-	if !b.traits.Keep || !b.traits.Unified || n <= 0 || len(b.seqs[seq]) != int(p0) || len(data) != b.RunBytes(n) {
+	if !b.traits.Keep || n <= 0 || len(b.seqs[seq]) != int(p0) || len(data) != b.RunBytes(n) {
 		panic(fmt.Sprintf("enginetest: %d bytes loaded as positions %d to %d of sequence %d, which holds %d", len(data), p0, p1, seq, len(b.seqs[seq])))
 	}
 	if binary.LittleEndian.Uint32(data) != crc32.ChecksumIEEE(data[runHead:]) {
