@@ -140,7 +140,7 @@ func TestForcedTextIsExact(t *testing.T) {
 						}
 						requests = append(requests, r)
 					}
-					c := engine.Config{Sequences: streams, Lookup: engine.LookupConfig{Off: true}, Prefix: engine.PrefixConfig{Off: true}}
+					c := engine.Config{Sequences: streams, Forced: engine.ForcedConfig{Rows: streams}, Lookup: engine.LookupConfig{Off: true}, Prefix: engine.PrefixConfig{Off: true}}
 					return answerAll(t, m, c, seen, streams, requests)
 				}
 				off, on := &guesses{}, &guesses{}

@@ -229,9 +229,11 @@ void copy_cells(const llama_kv_cache & from, llama_seq_id src, llama_kv_cache & 
 } // namespace
 
 // Whether cells can be copied from tensor to tensor: a plain cache in this
-// machine's memory, all of it, with flash attention.
+// machine's memory, all of it, with flash attention, and with nothing kept of a cell
+// but its position.
 bool hearth::copies_cells(const hearth_context & c) {
-    return !c.embeds && plain_cache(c.mem) && c.model->n_gpu_layers == 0 && llama_model_n_swa(c.model->model) == 0 &&
+    const auto & hp = c.model->model->hparams;
+    return !c.embeds && hp.n_pos_per_embd() == 1 && hp.ple_n_heads == 0 && plain_cache(c.mem) && c.model->n_gpu_layers == 0 && llama_model_n_swa(c.model->model) == 0 &&
            c.ctx->get_cparams().flash_attn;
 }
 
