@@ -31,9 +31,6 @@ func TestRerank(t *testing.T) {
 	if r := f.rerank; r.Query != "q" || !slices.Equal(r.Documents, []string{"a", "é"}) || r.TopN != 3 || !r.Truncate || r.Caller != inference.DefaultCaller {
 		t.Errorf("the model was asked for %+v", f.rerank)
 	}
-	if n := f.leases.Load(); n != 0 {
-		t.Errorf("%d leases were not given back", n)
-	}
 }
 
 func TestRerankRefuses(t *testing.T) {
