@@ -57,7 +57,7 @@ struct buffer {
         return at;
     }
     void put(const void * src, size_t n) {
-        if (uint8_t * at = take(n)) {
+        if (uint8_t * at = take(n); at && n > 0) { // of an empty vector src is NULL
             memcpy(at, src, n);
         }
     }
