@@ -73,13 +73,11 @@ func (l *loop) noteLayout() {
 func (l *loop) splits() int {
 	n, last, size := -1, int32(-2), 0
 	for _, p := range l.parts {
-		switch tokens := p.n + p.guess; {
-		case p.c.seq.id != last+1 && !l.t.Unified, size == 0:
-			n++
-		case tokens != size:
+		tokens := p.n + p.guess
+		if tokens != size || !l.t.Unified && p.c.seq.id != last+1 {
 			n++
 		}
-		last, size = p.c.seq.id, p.n+p.guess
+		last, size = p.c.seq.id, tokens
 	}
 	return max(n, 0)
 }
@@ -126,7 +124,7 @@ func (l *loop) lay() {
 // closeGaps gives the last of those that run in streams the first free place among
 // them, where copying it costs less than a few steps lose by the gap.
 func (l *loop) closeGaps() {
-	if !l.streaming() || l.running == 0 || l.loading > 0 {
+	if !l.streaming() || l.running < 2 || l.loading > 0 {
 		return
 	}
 	last := int32(l.t.Sequences) - 1

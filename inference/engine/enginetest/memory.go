@@ -163,44 +163,27 @@ func (b *Backend) Used() int {
 }
 
 // Held returns the tokens that each sequence id holds; nil where it is empty.
-func (b *Backend) Held() [][]int32 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	held := make([][]int32, len(b.seqs))
-	for s, cells := range b.seqs {
-		for _, c := range cells {
-			held[s] = append(held[s], c.token)
-		}
-	}
-	return held
-}
+func (b *Backend) Held() [][]int32 { return ofCells(b, func(c *cell) int32 { return c.token }) }
 
 // Origins returns, for each sequence id and each cell that it holds, the number
 // of the computation that made the cell: equal numbers were computed once.
-func (b *Backend) Origins() [][]uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	origins := make([][]uint64, len(b.seqs))
-	for s, cells := range b.seqs {
-		for _, c := range cells {
-			origins[s] = append(origins[s], c.serial)
-		}
-	}
-	return origins
-}
+func (b *Backend) Origins() [][]uint64 { return ofCells(b, func(c *cell) uint64 { return c.serial }) }
 
 // Places returns, for each sequence id and each cell that it holds, the number of
 // the place where it lies: equal numbers are one cell.
-func (b *Backend) Places() [][]uint64 {
+func (b *Backend) Places() [][]uint64 { return ofCells(b, func(c *cell) uint64 { return c.place }) }
+
+// ofCells returns what get says of each cell, by sequence id.
+func ofCells[T any](b *Backend, get func(*cell) T) [][]T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	places := make([][]uint64, len(b.seqs))
+	all := make([][]T, len(b.seqs))
 	for s, cells := range b.seqs {
 		for _, c := range cells {
-			places[s] = append(places[s], c.place)
+			all[s] = append(all[s], get(c))
 		}
 	}
-	return places
+	return all
 }
 
 // Lose removes all cells of a sequence behind the engine's back, as a backend
