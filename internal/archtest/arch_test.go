@@ -75,9 +75,10 @@ var allowed = map[string][]string{
 	"hearth/inference/residency":         {"hearth/inference"},
 	"hearth/inference/api/openai":        {"hearth/inference"},
 	"hearth/mcpserver":                   {"hearth/inference"},
+	"hearth/mcpserver/router":            {"hearth/inference", "hearth/internal/config"},
 	"hearth/internal/httpserver":         {"hearth/internal/config"},
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
-	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/models", "hearth/cuda", "hearth/internal/..."},
+	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/mcpserver/...", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }
 
 func permits(rules []string, imp string) bool {
