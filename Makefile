@@ -96,6 +96,10 @@ bench-models: build yardsticks ## the table of make bench for gemma-3-270m and Q
 	go run ./internal/benchsuite -floor 1 -rounds 1 -model "$$($(FETCH) window-model)" -out build/out/bench/gemma-3-270m $(ARGS)
 	go run ./internal/benchsuite -floor 1 -rounds 1 -model "$$($(FETCH) tool-model)" -out build/out/bench/qwen2.5-coder-0.5b $(ARGS)
 
+.PHONY: bench-step
+bench-step: ## the engine's own side of a step, on a model that costs nothing, with few and with many prefixes (a quiet minute)
+	@HEARTH_STEP_RUNS=25 go test -count=1 -v -run '^TestStepCost$$' ./inference/engine
+
 .PHONY: bench-growth
 bench-growth: build yardsticks ## how cost grows: clients, cached cells, context; tables, JSON, samples, plots
 	go run ./internal/benchsuite -growth 64 -rounds 3 -out build/out/bench/growth $(ARGS)
