@@ -77,6 +77,7 @@ var allowed = map[string][]string{
 	"hearth/mcpserver":                   {"hearth/inference"},
 	"hearth/mcpserver/router":            {"hearth/inference", "hearth/internal/config"},
 	"hearth/internal/httpserver":         {"hearth/internal/config"},
+	"hearth/internal/netguard":           {"hearth/internal/config"},
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
 	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/mcpserver/...", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }
