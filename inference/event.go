@@ -20,11 +20,16 @@ type EventKind int
 
 // The kinds of event. A stream is any number of EventProgress, then EventDelta
 // and EventFinish of the choices interleaved, then one EventUsage, then io.EOF.
+// Where the server runs tools, EventHosted come between, EventTools before all
+// of them, and one EventRound after each answer of the model's, the last included.
 const (
 	EventProgress EventKind = iota // Progress is set
 	EventDelta                     // Choice and at least one of Content, Reasoning, ToolCall, Logprobs
 	EventFinish                    // Choice and Finish
 	EventUsage                     // Usage: the last event of a stream that ended well
+	EventTools                     // Tools: what the server offers the model
+	EventHosted                    // Hosted: a call that the server runs
+	EventRound                     // Usage of one answer of the model's
 )
 
 // Event is one step of an answer.
@@ -38,6 +43,8 @@ type Event struct {
 	Finish    FinishReason
 	Progress  Progress
 	Usage     Usage
+	Tools     *HostedList
+	Hosted    *HostedCall
 }
 
 // ToolCallDelta is a piece of a tool call. ID and Name are set on the first

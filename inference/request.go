@@ -190,6 +190,12 @@ type ChatRequest struct {
 	// ReasoningBudget bounds the tokens of a thinking block, which is then closed
 	// for the model; nil: no bound.
 	ReasoningBudget *int
+	// Hosted are tools that the server runs itself while it answers, beside Tools,
+	// which the client runs. Models that have no such tools refuse them.
+	Hosted []HostedTools
+	// Approved are approvals of calls to hosted tools in Messages that have no result
+	// yet: they run before the model is asked.
+	Approved []Approved
 	// BareCalls says whether an answer that is nothing but the JSON of a call is
 	// taken as the call; nil: as the model is configured.
 	BareCalls *bool

@@ -44,6 +44,7 @@ var routeSources = map[string]struct {
 }{
 	"/chat/completions": {[]string{"options", "messages"}, doorway{base: []string{"messages", "max_tokens"}}},
 	"/completions":      {[]string{"options", "completions"}, doorway{base: []string{"prompt", "max_tokens"}}},
+	"/responses":        {[]string{"responses", "responses_input", "hosted", "options"}, doorway{base: []string{"input", "max_output_tokens"}}},
 	"/embeddings":       {[]string{"embeddings"}, doorway{base: []string{"input", "model"}, model: hostileVectors}},
 	"/rerank":           {[]string{"rerank"}, doorway{base: []string{"query", "documents", "model"}, model: hostileRanks}},
 	"/tokenize":         {[]string{"tokens"}, doorway{base: []string{"text"}}},
@@ -141,6 +142,8 @@ func (h hostile) body(d *doorway) map[string]any {
 		case h.IntN(40) == 0:
 		case name == "model" && h.IntN(6) > 0:
 			b[name] = d.model
+		case name == "input" && slices.Contains(d.base, "max_output_tokens"):
+			b[name] = h.items()
 		default:
 			b[name] = h.value(hostileField{name: name}, d.tool)
 		}
@@ -197,7 +200,7 @@ func (h hostile) value(f hostileField, tool bool) any {
 		return pick[any](h, "auto", "required", "none", "f", map[string]any{"type": "function", "function": map[string]any{"name": pick(h, "f", "g", h.text())}})
 	case "n", "best_of":
 		return pick[any](h, 1, 2, -1, 0, 16, 17, h.number())
-	case "max_tokens", "max_completion_tokens":
+	case "max_tokens", "max_completion_tokens", "max_output_tokens":
 		return pick[any](h, 1, 2, 3, 4, 2000, h.number())
 	case "chat_template_kwargs":
 		return map[string]any{"enable_thinking": h.IntN(2) == 0, h.text(): h.junk(2)}
@@ -316,6 +319,34 @@ func (h hostile) messages(tool bool) any {
 		list[i] = m
 	}
 	return list
+}
+
+// items are the conversation of a response.
+func (h hostile) items() any {
+	list := make([]any, pick(h, 0, 1, 1, 1, 2, 3, 5))
+	for i := range list {
+		m := map[string]any{"role": pick(h, "user", "user", "assistant", "system"), "content": h.text()}
+		switch h.IntN(8) {
+		case 0:
+			m = map[string]any{"type": "function_call", "call_id": pick(h, "a", "b", h.text()), "name": pick(h, "f", h.text()), "arguments": pick(h, "{}", "{", h.text())}
+		case 1:
+			m = map[string]any{"type": "function_call_output", "call_id": pick(h, "a", "b", h.text()), "output": h.text()}
+		case 2:
+			m = map[string]any{"type": "reasoning", "summary": []any{}, "content": []any{map[string]any{"type": "reasoning_text", "text": h.text()}}}
+		case 3:
+			m = map[string]any{
+				"type": pick(h, "mcp_call", "mcp_approval_request"), "id": pick(h, "mcp_r1_a", "mcp_r2_b", "mcpr_r1_a.x", "mcp_r_", h.text()),
+				"server_label": pick(h, "db", h.text()), "name": pick(h, "query", h.text()), "arguments": pick(h, "{}", h.text()), "output": pick[any](h, nil, h.text(), h.junk(1)),
+			}
+		case 4:
+			m = map[string]any{"type": "mcp_approval_response", "approval_request_id": pick(h, "mcpr_r1_a.x", h.text()), "approve": h.IntN(2) == 0}
+		}
+		if h.IntN(20) == 0 {
+			m[pick(h, "type", "id", "role", "content")] = h.junk(2)
+		}
+		list[i] = m
+	}
+	return pick[any](h, list, list, list, h.text())
 }
 
 // call is a JSON-RPC message that calls a tool.

@@ -158,6 +158,8 @@ func doors() []door {
 	return []door{
 		{"chat", "/v1/chat/completions", false, generated(`"messages":[{"role":"user","content":%s}]`)},
 		{"chat with a tool", "/v1/chat/completions", false, schema(`{"max_tokens":4,"messages":[{"role":"user","content":"x"}],"tool_choice":"required","tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":%s}}]}`)},
+		{"responses", "/v1/responses", false, text(`{"max_output_tokens":4,"input":%s}`)},
+		{"responses with a schema", "/v1/responses", false, schema(`{"max_output_tokens":4,"input":"x","text":{"format":{"type":"json_schema","schema":%s}}}`)},
 		{"completions", "/v1/completions", false, generated(`"prompt":%s`)},
 		{"completions of tokens", "/v1/completions", false, tokens(`{"max_tokens":4,"prompt":%s}`)},
 		{"embeddings", "/v1/embeddings", false, text(`{"input":%s}`)},
@@ -199,7 +201,7 @@ func (d *door) knock(t *testing.T, url string, l *lethal) (fits, refused bool, a
 	if status != http.StatusOK && status != http.StatusBadRequest && status != http.StatusRequestEntityTooLarge {
 		t.Errorf("%s at %s: status %d: %.300s", l.name, d.name, status, raw)
 	}
-	refused = status != http.StatusOK || bytes.Contains(raw, []byte(`"isError":true`)) || bytes.Contains(raw, []byte(`"error":`))
+	refused = status != http.StatusOK || bytes.Contains(raw, []byte(`"isError":true`)) || bytes.Contains(raw, []byte(`"error":{`))
 	return true, refused, string(raw)
 }
 

@@ -156,7 +156,7 @@ func TestForeignHostsAndOriginsAreRefusedEverywhere(t *testing.T) {
 		return res.StatusCode
 	}
 	for _, route := range []string{
-		"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions",
+		"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions", "POST /v1/responses",
 		"POST /v1/tokenize", "POST /v1/detokenize", "POST /v1/count_tokens", "POST /mcp", "GET /no/such/route",
 	} {
 		method, path, _ := strings.Cut(route, " ")

@@ -72,6 +72,9 @@ func clientGrammar(o *inference.Options, t *inference.Thinking) *inference.Gramm
 // without tools has mode none.
 func validateChat(r *inference.ChatRequest) (inference.ToolChoice, error) {
 	none := inference.ToolChoice{Mode: inference.ToolNone}
+	if len(r.Hosted) > 0 {
+		return none, inference.Invalid("tools", "asks for tools of type mcp, but this server has no connectors: configure some, or offer functions")
+	}
 	if len(r.Messages) == 0 {
 		return none, inference.Invalid("messages", "must hold at least one message")
 	}

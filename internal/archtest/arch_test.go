@@ -75,6 +75,7 @@ var allowed = map[string][]string{
 	"hearth/inference/residency":         {"hearth/inference"},
 	"hearth/inference/api/openai":        {"hearth/inference"},
 	"hearth/mcpserver":                   {"hearth/inference"},
+	"hearth/mcpserver/agent":             {"hearth/inference", "hearth/internal/config", "hearth/mcpserver/router"},
 	"hearth/mcpserver/router":            {"hearth/inference", "hearth/internal/config"},
 	"hearth/internal/httpserver":         {"hearth/internal/config"},
 	"hearth/internal/netguard":           {"hearth/internal/config"},

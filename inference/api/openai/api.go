@@ -70,6 +70,7 @@ func (a *API) Routes(r chi.Router) {
 	r.Route("/v1", func(r chi.Router) {
 		r.Post("/chat/completions", a.chatCompletions)
 		r.Post("/completions", a.completions)
+		r.Post("/responses", a.responses)
 		r.Post("/embeddings", a.embeddings)
 		r.Post("/rerank", a.rerank)
 		r.Get("/models", a.listModels)

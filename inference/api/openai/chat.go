@@ -56,6 +56,8 @@ type chatChunk struct {
 	// Usage is absent, null, or, in the last chunk, there.
 	Usage    **usage         `json:"usage,omitempty"`
 	Progress *promptProgress `json:"prompt_progress,omitempty"`
+	// Call is a call that the server runs, as it begins and as it ends.
+	Call *hostedCall `json:"mcp_call,omitempty"`
 }
 
 type chatDelta struct {
@@ -74,6 +76,7 @@ type delta struct {
 
 // chatChunker makes chunks of a chat.
 type chatChunker struct {
+	chatEnd
 	head     chatHead
 	usage    bool
 	progress bool
@@ -85,6 +88,7 @@ type chatChunker struct {
 	choice [1]chatDelta
 	call   [1]toolCall
 	total  *usage
+	rounds []roundUsage
 }
 
 func (c *chatChunker) showsProgress() bool { return c.progress }
@@ -110,8 +114,16 @@ func (c *chatChunker) chunks(e *eventWriter, ev *inference.Event) error {
 			return nil
 		}
 		c.total = wireUsage(&ev.Usage)
+		c.total.Rounds = c.rounds
 		c.chunk = chatChunk{chatHead: c.head, Choices: c.choice[:0], Usage: &c.total}
 		return e.data(&c.chunk)
+	case inference.EventRound:
+		c.rounds = append(c.rounds, wireRound(&ev.Usage))
+	case inference.EventHosted:
+		if call := wireHosted(ev.Hosted); call != nil {
+			c.chunk = chatChunk{chatHead: c.head, Choices: c.choice[:0], Call: call}
+			return e.data(&c.chunk)
+		}
 	}
 	return nil
 }
@@ -176,6 +188,8 @@ type chatMessage struct {
 	Refusal   *string    `json:"refusal"`
 	Reasoning string     `json:"reasoning_content,omitempty"`
 	ToolCalls []toolCall `json:"tool_calls,omitempty"`
+	// Calls are those that the server ran before it said the content.
+	Calls []*hostedCall `json:"mcp_calls,omitempty"`
 }
 
 // collectChat reads a stream to its end.
@@ -184,6 +198,7 @@ func collectChat(ctx context.Context, s inference.Stream, head chatHead, req *in
 	out := &chatResponse{chatHead: head, Choices: make([]chatChoice, req.N)}
 	content := make([]strings.Builder, req.N)
 	reasoning := make([]strings.Builder, req.N)
+	var rounds []roundUsage
 	for i := range out.Choices {
 		out.Choices[i] = chatChoice{Index: i, Message: chatMessage{Role: "assistant"}}
 		if req.Logprobs {
@@ -211,6 +226,11 @@ func collectChat(ctx context.Context, s inference.Stream, head chatHead, req *in
 			c.Finish = string(ev.Finish)
 		case inference.EventUsage:
 			out.Usage = wireUsage(&ev.Usage)
+			out.Usage.Rounds = rounds
+		case inference.EventRound:
+			rounds = append(rounds, wireRound(&ev.Usage))
+		case inference.EventHosted:
+			c.Message.addHosted(ev.Hosted)
 		}
 	}
 	for i := range out.Choices {
@@ -232,4 +252,19 @@ func (m *chatMessage) addCall(d *inference.ToolCallDelta) {
 		m.ToolCalls = append(m.ToolCalls, toolCall{ID: d.ID, Type: "function", Function: functionCall{Name: d.Name}})
 	}
 	m.ToolCalls[d.Index].Function.Arguments += d.Arguments
+}
+
+// addHosted adds a call that the server runs, or what became of it.
+func (m *chatMessage) addHosted(h *inference.HostedCall) {
+	call := wireHosted(h)
+	if call == nil {
+		return
+	}
+	for i, known := range m.Calls {
+		if known.ID == call.ID {
+			m.Calls[i] = call
+			return
+		}
+	}
+	m.Calls = append(m.Calls, call)
 }

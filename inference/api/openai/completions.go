@@ -129,6 +129,7 @@ type textChoice struct {
 
 // textChunker makes chunks of a completion.
 type textChunker struct {
+	chatEnd
 	head     chatHead
 	usage    bool
 	progress bool

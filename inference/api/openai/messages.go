@@ -34,21 +34,22 @@ func readChat(f *fields, req *inference.ChatRequest) {
 		f.fail("messages", "may hold at most %d messages, got %d: summarize the oldest ones", inference.MaxMessages, len(parts))
 		return
 	}
-	req.Messages = make([]inference.Message, len(parts))
+	req.Messages = make([]inference.Message, 0, len(parts))
 	called := map[string]string{} // names of tools by the ids of their calls
 	for i, p := range parts {
-		m, err := readMessage(fmt.Sprintf("messages[%d]", i), p)
+		m, before, err := readMessage(fmt.Sprintf("messages[%d]", i), p)
 		if err != nil {
 			f.failed(err)
 			return
 		}
+		req.Messages = append(req.Messages, before...)
 		for _, c := range m.ToolCalls {
 			called[c.ID] = c.Name
 		}
 		if m.Role == inference.RoleTool && m.Name == "" {
 			m.Name = called[m.ToolCallID]
 		}
-		req.Messages[i] = m
+		req.Messages = append(req.Messages, m)
 	}
 }
 
@@ -109,7 +110,21 @@ func readTools(f *fields, req *inference.ChatRequest) {
 		return
 	}
 	for i, p := range parts {
-		t, err := readTool(fmt.Sprintf("tools[%d]", i), p)
+		at := fmt.Sprintf("tools[%d]", i)
+		if toolType(p) == hostedType {
+			o, err := parseObject(at, p)
+			if err == nil {
+				o.take("type")
+				req.Hosted = append(req.Hosted, readHosted(o))
+				err = o.err()
+			}
+			if err != nil {
+				f.failed(err)
+				return
+			}
+			continue
+		}
+		t, err := readTool(at, p)
 		if err != nil {
 			f.failed(err)
 			return
@@ -127,7 +142,7 @@ func readTool(at string, data json.RawMessage) (inference.Tool, error) {
 	kind := "function"
 	f.str("type", &kind)
 	if kind != "function" {
-		f.fail("type", "must be function, got %q", kind)
+		f.fail("type", "must be function, or mcp for tools that this server runs, got %q", kind)
 	}
 	fn, ok := f.object("function")
 	if !ok {
@@ -186,11 +201,12 @@ func readToolChoice(f *fields) inference.ToolChoice {
 	return inference.ToolChoice{Mode: inference.ToolRequired, Name: name}
 }
 
-func readMessage(at string, data json.RawMessage) (inference.Message, error) {
-	var m inference.Message
+// readMessage takes one message, and what the server did before it was said: calls
+// of hosted tools and their results.
+func readMessage(at string, data json.RawMessage) (m inference.Message, before []inference.Message, err error) {
 	f, err := parseObject(at, data)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	var role string
 	f.str("role", &role)
@@ -212,6 +228,11 @@ func readMessage(at string, data json.RawMessage) (inference.Message, error) {
 		f.str("reasoning", &m.Reasoning)
 	}
 	m.ToolCalls = readToolCalls(f)
+	if m.Role == inference.RoleAssistant {
+		if calls, results := readHostedCalls(f); len(calls) > 0 {
+			before = append([]inference.Message{{Role: inference.RoleAssistant, ToolCalls: calls}}, results...)
+		}
+	}
 	var hasContent bool
 	m.Content, hasContent = readContent(f)
 	if !hasContent && m.Role == inference.RoleAssistant {
@@ -220,7 +241,7 @@ func readMessage(at string, data json.RawMessage) (inference.Message, error) {
 	if !hasContent {
 		f.fail("content", "is missing")
 	}
-	return m, f.err()
+	return m, before, f.err()
 }
 
 // readContent takes a string, or a list of parts, whose texts are joined by line

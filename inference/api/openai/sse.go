@@ -45,6 +45,12 @@ func (e *eventWriter) data(v any) error {
 	return nil
 }
 
+// named adds an event with a name.
+func (e *eventWriter) named(name string, v any) error {
+	e.buf.WriteString("event: " + name + "\n")
+	return e.data(v)
+}
+
 // flush sends what was added, under a deadline of its own.
 func (e *eventWriter) flush() error {
 	if e.buf.Len() == 0 {
@@ -81,6 +87,19 @@ type chunker interface {
 	chunks(e *eventWriter, ev *inference.Event) error
 	// showsProgress says whether chunks makes something of progress.
 	showsProgress() bool
+	// end adds what a dialect writes behind the last event.
+	end(e *eventWriter)
+	// fail adds the error that a stream ends with which has begun.
+	fail(e *eventWriter, body errorBody) error
+}
+
+// chatEnd is how chats and completions end.
+type chatEnd struct{}
+
+func (chatEnd) end(e *eventWriter) { e.buf.WriteString("data: [DONE]\n\n") }
+
+func (chatEnd) fail(e *eventWriter, body errorBody) error {
+	return e.data(errorEnvelope{Error: body})
 }
 
 // errClient marks a failure to write: the client is gone or too slow.
@@ -104,7 +123,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, s inference.Stream,
 		a.fail(w, r, err)
 	default:
 		status := a.classify(r, err)
-		if e.data(errorEnvelope{Error: body(&status)}) == nil && e.flush() == nil {
+		if c.fail(e, body(&status)) == nil && e.flush() == nil {
 			e.done()
 		}
 	}
@@ -134,7 +153,7 @@ func (a *API) pump(ctx context.Context, e *eventWriter, s inference.Stream, c ch
 		}
 		last := errors.Is(err, io.EOF)
 		if last {
-			e.buf.WriteString("data: [DONE]\n\n")
+			c.end(e)
 			err = nil
 		}
 		if werr := clientError(e.flush()); werr != nil {

@@ -15,6 +15,9 @@ type usage struct {
 	Details          struct {
 		Cached int `json:"cached_tokens"`
 	} `json:"prompt_tokens_details"`
+	// Rounds are the answers of the model that the whole took, where the server
+	// runs tools: each computes only what is new.
+	Rounds []roundUsage `json:"rounds,omitempty"`
 }
 
 func wireUsage(u *inference.Usage) *usage {

@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"hearth/inference"
+)
+
+// leastAnswer is how many tokens are kept free for the model's next answer when
+// results are cut to fit the context.
+const leastAnswer = 256
+
+// turn is one request whose tools the server runs. It belongs to its goroutine.
+type turn struct {
+	lease        *lease
+	offer        *offer
+	config       Config
+	log          zerolog.Logger
+	request      *inference.ChatRequest // grows by what each round says
+	conversation string
+	out          *stream
+	pending      []pending
+	seen         map[string]int // runs of each call, by name and arguments
+
+	round int  // of the answer being made, from 1
+	said  bool // an earlier round wrote text
+	left  int  // tokens that may still be written; 0: no bound
+	used  inference.Usage
+	began time.Time
+}
+
+// run asks and calls until the model has answered.
+func (t *turn) run(ctx context.Context, first inference.Stream) error {
+	t.began = time.Now()
+	for i := range t.offer.lists {
+		t.out.send(inference.Event{Kind: inference.EventTools, Tools: &t.offer.lists[i]})
+	}
+	if err := t.resume(ctx); err != nil {
+		return err
+	}
+	for t.round = 1; ; t.round++ {
+		s, err := first, error(nil)
+		if first = nil; s == nil {
+			if s, err = t.ask(ctx); err != nil {
+				return err
+			}
+		}
+		a, err := t.read(ctx, s)
+		if err != nil {
+			return err
+		}
+		finish, err := t.follow(ctx, a)
+		if err != nil {
+			return err
+		}
+		if finish == "" {
+			continue
+		}
+		t.out.send(inference.Event{Kind: inference.EventFinish, Finish: finish})
+		t.used.Duration = time.Since(t.began)
+		t.out.send(inference.Event{Kind: inference.EventUsage, Usage: t.used})
+		return nil
+	}
+}
+
+// ask asks the model for the next answer.
+func (t *turn) ask(ctx context.Context) (inference.Stream, error) {
+	q := *t.request
+	if t.round > 1 && q.ToolChoice.Mode == inference.ToolRequired {
+		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolAuto} // it has called
+	}
+	if t.round >= t.config.Rounds && t.round > 1 {
+		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolNone}
+	}
+	q.MaxTokens = t.left
+	if err := t.fit(&q); err != nil {
+		return nil, err
+	}
+	t.request.Messages = q.Messages
+	return t.lease.Lease.Chat(ctx, &q)
+}
+
+// account adds what one answer took.
+func (t *turn) account(u inference.Usage) {
+	if t.used.TTFT == 0 {
+		t.used.TTFT = u.TTFT
+	}
+	t.used.PromptTokens += u.PromptTokens
+	t.used.CachedTokens += u.CachedTokens
+	t.used.CompletionTokens += u.CompletionTokens
+	if t.left > 0 {
+		t.left = max(t.left-u.CompletionTokens, 0)
+		if t.left == 0 {
+			t.left = -1 // nothing is left, which 0 does not say
+		}
+	}
+	t.out.send(inference.Event{Kind: inference.EventRound, Usage: u})
+}
+
+// follow does what the answer asks for. It returns how the turn ended, or "" if
+// the model is to be asked again.
+func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, error) {
+	t.said = t.said || a.content.Len() > 0
+	if len(a.calls) == 0 {
+		return a.finish, nil
+	}
+	if a.finish == inference.FinishLength {
+		for _, h := range a.calls {
+			t.done(h, Outcome{IsError: true, Text: "the answer ended at its limit of tokens within this call: nothing was done"})
+		}
+		return a.finish, nil
+	}
+	results, err := t.calls(ctx, a.calls)
+	if err != nil {
+		return "", err
+	}
+	waits := false
+	t.request.Messages = append(t.request.Messages, a.message())
+	for i, h := range a.calls {
+		waits = waits || results[i].Approval != ""
+		t.request.Messages = append(t.request.Messages, inference.Message{
+			Role: inference.RoleTool, ToolCallID: h.id, Name: h.name, Content: results[i].Text,
+		})
+	}
+	switch {
+	case len(a.client) > 0:
+		return inference.FinishToolCalls, nil
+	case waits:
+		return inference.FinishStop, nil
+	case t.left < 0:
+		return inference.FinishLength, nil
+	case t.round >= t.config.Rounds:
+		// Models that call without having tools end here.
+		return inference.FinishLength, nil
+	}
+	return "", nil
+}
+
+// fit cuts the newest results, the longest first, until prompt and answer have
+// room in the context.
+func (t *turn) fit(q *inference.ChatRequest) error {
+	room := t.lease.Info().Context - min(max(q.MaxTokens, 1), leastAnswer)
+	if q.MaxTokens == 0 {
+		room = t.lease.Info().Context - leastAnswer
+	}
+	// Each pass either fits, or takes from one result what is too much; some tokens
+	// may come back where texts are joined, so it is not always done at once.
+	for range 8 {
+		n, err := t.lease.Lease.CountChat(q)
+		if err != nil || n <= room {
+			return err
+		}
+		longest := -1
+		for i := len(q.Messages) - 1; i >= 0 && q.Messages[i].Role == inference.RoleTool; i-- {
+			if longest < 0 || len(q.Messages[i].Content) > len(q.Messages[longest].Content) {
+				longest = i
+			}
+		}
+		if longest < 0 {
+			return nil // the model says that it is too long, and by how much
+		}
+		m := &q.Messages[longest]
+		if m.Content, err = t.shorten(m.Content, n-room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shorten takes so many tokens from the end of text and says so.
+func (t *turn) shorten(text string, tokens int) (string, error) {
+	const note = 40 // tokens of the sentence below, at most
+	all, err := t.lease.Tokenize(text, inference.TokenizeOptions{})
+	if err != nil {
+		return "", err
+	}
+	keep := max(len(all)-tokens-note, 0)
+	head, err := t.lease.Detokenize(all[:keep])
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s\n[Cut here: the context has no room for the other %d tokens of this result.]", whole(head), len(all)-keep), nil
+}
