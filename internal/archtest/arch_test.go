@@ -77,6 +77,7 @@ var allowed = map[string][]string{
 	"hearth/mcpserver":                   {"hearth/inference"},
 	"hearth/mcpserver/agent":             {"hearth/inference", "hearth/internal/config", "hearth/mcpserver/router"},
 	"hearth/mcpserver/router":            {"hearth/inference", "hearth/internal/config"},
+	"hearth/mcpserver/connector/files":   {"hearth/inference", "hearth/internal/config", "hearth/mcpserver/router"},
 	"hearth/internal/httpserver":         {"hearth/internal/config"},
 	"hearth/internal/netguard":           {"hearth/internal/config"},
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
