@@ -62,7 +62,7 @@ test-mutations: build ## 5,000 mutated model files, and as many adapters, throug
 	@HEARTH_MUTATIONS=$(MUTATIONS) go test -count=1 -timeout 3h -v -run '^TestMutated(Models|Adapters)$$' ./cmd/hearth
 
 .PHONY: test-exact
-test-exact: build ## greedy answers to 200 prompts, with every optimization and one token at a time (PROMPTS=50 for fewer)
+test-exact: build yardsticks window-model tool-model ## greedy answers of each kind of model to 200 prompts, with every optimization and one token at a time (PROMPTS=50 for fewer; fetches 490 MB)
 	@HEARTH_PROMPTS=$(PROMPTS) go test -count=1 -timeout 3h -v -run '^(TestWhatIsFastIsExact|TestForcedTextIsExact)$$' ./inference/llama
 
 .PHONY: test-asan
@@ -124,8 +124,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model embedding-model window-model rank-model yardsticks venv prerequisites
-native model embedding-model window-model rank-model yardsticks venv prerequisites:
+.PHONY: native model embedding-model window-model rank-model tool-model yardsticks venv prerequisites
+native model embedding-model window-model rank-model tool-model yardsticks venv prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

@@ -67,6 +67,20 @@ func WindowModel(t testing.TB) string {
 	return path
 }
 
+// ToolModel returns the path of a real model that calls tools by itself:
+// $HEARTH_TEST_TOOL_MODEL, or the file in the cache.
+func ToolModel(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("HEARTH_TEST_TOOL_MODEL")
+	if path == "" {
+		path = filepath.Join(CacheDir(t), "models", "Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test model that calls tools is not at %s: run make tool-model first", path)
+	}
+	return path
+}
+
 // RankModel returns the path of a model that scores documents, by a head of
 // pseudo-random numbers.
 func RankModel(t testing.TB) string {
