@@ -13,6 +13,20 @@ type Caller struct {
 	// Tenant groups principals that may share a cache: a cached prefix is never
 	// visible outside its tenant.
 	Tenant string
+	// Weight is the principal's share of what callers have to share, beside others
+	// of weight 1 (MinWeight..MaxWeight; 0 is 1). It is no part of who the caller is.
+	Weight float64
+}
+
+// The bounds of Caller.Weight.
+const (
+	MinWeight = 0.01
+	MaxWeight = 100
+)
+
+// Is reports whether two are the same caller.
+func (c Caller) Is(other Caller) bool {
+	return c.Principal == other.Principal && c.Tenant == other.Tenant
 }
 
 // DefaultCaller is the one caller there is until access control exists.

@@ -143,7 +143,7 @@ func (l *sessions) makeRoom(ctx context.Context, caller inference.Caller) error 
 			l.forget(ctx, s)
 			continue
 		}
-		if s.caller != caller {
+		if !s.caller.Is(caller) {
 			continue
 		}
 		held++
@@ -167,7 +167,7 @@ func (l *sessions) find(id string, caller inference.Caller) (*session, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, ok := l.byID[id]
-	if !ok || s.caller != caller {
+	if !ok || !s.caller.Is(caller) {
 		return nil, errUnknownSession
 	}
 	now := time.Now()

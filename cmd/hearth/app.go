@@ -56,7 +56,7 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 	}); err != nil {
 		return nil, configError(err)
 	}
-	a.http = httpserver.New(cfg.Server, httpserver.Options{Log: log, Observe: a.metrics.HTTP, Identify: identify})
+	a.http = httpserver.New(cfg.Server, httpserver.Options{Log: log, Observe: a.metrics.HTTP, Identify: a.identify})
 	a.health.models, a.health.draining = a.models, a.http.Draining
 	if err := a.routes(a.http.Router(), a.auditedModels()); err != nil {
 		return nil, err
@@ -110,10 +110,12 @@ func newMCPServer(cfg *Config, models *audited, log zerolog.Logger) (*mcpserver.
 	return s, nil
 }
 
-// identify says on whose behalf a request runs, and through which door.
-func identify(next http.Handler) http.Handler {
+// identify says on whose behalf a request runs, with what weight, and through which
+// door.
+func (a *app) identify(next http.Handler) http.Handler {
+	caller := a.cfg.Engine.caller(inference.DefaultCaller)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := inference.WithCaller(r.Context(), inference.DefaultCaller)
+		ctx := inference.WithCaller(r.Context(), caller)
 		ctx = audit.WithVia(ctx, r.Method+" "+r.URL.Path)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

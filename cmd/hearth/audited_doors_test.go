@@ -73,8 +73,8 @@ func door(t *testing.T, models *audited) http.Handler {
 	t.Helper()
 	cfg := defaultConfig()
 	cfg.Server.MaxBody = 2 << 10
-	s := httpserver.New(cfg.Server, httpserver.Options{Log: zerolog.Nop(), Identify: identify})
 	a := &app{cfg: cfg, log: zerolog.Nop(), metrics: telemetry.NewMetrics("test"), health: newHealth("test")}
+	s := httpserver.New(cfg.Server, httpserver.Options{Log: zerolog.Nop(), Identify: a.identify})
 	if err := a.routes(s.Router(), models); err != nil {
 		t.Fatal(err)
 	}

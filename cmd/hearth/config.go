@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,8 @@ type Config struct {
 type EngineConfig struct {
 	Placement     `yaml:",inline"`
 	engine.Config `yaml:",inline"`
+	// Weights are the shares of principals, by their names; the others have 1.
+	Weights map[string]float64 `yaml:"weights"`
 	// Embeddings is how inputs are embedded.
 	Embeddings embed.Config `yaml:"embeddings"`
 	// RPC are the ggml RPC servers, host:port, whose devices this process uses.
@@ -154,6 +157,9 @@ func (c *Config) check() error {
 	if err := c.Engine.Placement.check(); err != nil {
 		return config.Under("engine", err)
 	}
+	if err := checkWeights(c.Engine.Weights); err != nil {
+		return config.Under("engine", err)
+	}
 	if err := checkRPC(c.Engine.RPC); err != nil {
 		return config.Under("engine", err)
 	}
@@ -242,4 +248,20 @@ func (m *ModelConfig) placement(p Placement) Placement {
 		p.KVType = m.KVType
 	}
 	return p
+}
+
+// checkWeights reports the first weight out of its range, by the order of names.
+func checkWeights(weights map[string]float64) error {
+	for _, name := range slices.Sorted(maps.Keys(weights)) {
+		if w := weights[name]; !(w >= inference.MinWeight && w <= inference.MaxWeight) {
+			return config.Invalid("weights."+name, "must be between %v and %v, got %v: a principal without an entry has 1", inference.MinWeight, inference.MaxWeight, w)
+		}
+	}
+	return nil
+}
+
+// caller is who with the weight that the configuration gives the principal.
+func (c *EngineConfig) caller(who inference.Caller) inference.Caller {
+	who.Weight = c.Weights[who.Principal]
+	return who
 }

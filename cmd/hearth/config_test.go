@@ -66,6 +66,10 @@ func TestLoadConfigErrors(t *testing.T) {
    1 | engine:
 >  2 |   kv_type: q5
                   ^`},
+		{"weight", "engine:\n  weights: {ann: 2, bob: 0}\n", `:2:26: engine.weights.bob: must be between 0.01 and 100, got 0: a principal without an entry has 1
+   1 | engine:
+>  2 |   weights: {ann: 2, bob: 0}
+                                ^`},
 		{"RPC server", "engine:\n  rpc: [192.0.2.7]\n", `:2:9: engine.rpc[0]: "192.0.2.7" is no address: write host:port, such as 192.0.2.7:50052
    1 | engine:
 >  2 |   rpc: [192.0.2.7]
@@ -146,11 +150,16 @@ func TestNeedRestart(t *testing.T) {
 	if got := needRestart(was, next); len(got) != 0 {
 		t.Errorf("only what is swapped changed, but %v", got)
 	}
+	next.Engine.Weights = map[string]float64{} // as empty as before
+	if got := needRestart(was, next); len(got) != 0 {
+		t.Errorf("only what is swapped changed, but %v", got)
+	}
+	next.Engine.Weights["ann"] = 2
 	next.Engine.Threads = 9
 	next.Engine.Prefix.Cells = 5
 	next.Engine.Queue = 7
 	next.Models = []ModelConfig{{Path: "x"}}
-	want := []string{"models", "engine.threads", "engine.queue", "engine.prefix_cache.cells"}
+	want := []string{"models", "engine.threads", "engine.queue", "engine.prefix_cache.cells", "engine.weights"}
 	if d := cmp.Diff(want, needRestart(was, next)); d != "" {
 		t.Error(d)
 	}

@@ -49,7 +49,7 @@ func serveStdio(ctx context.Context, cmd *cobra.Command, src *source) (err error
 	if err != nil {
 		return err
 	}
-	serving := audit.WithVia(inference.WithCaller(ctx, inference.DefaultCaller), "mcp stdio")
+	serving := audit.WithVia(inference.WithCaller(ctx, src.cfg.Engine.caller(inference.DefaultCaller)), "mcp stdio")
 	err = s.ServeStdio(serving, cmd.InOrStdin(), cmd.OutOrStdout())
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted) {
 		return fmt.Errorf("serve MCP: %w", err)

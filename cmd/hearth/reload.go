@@ -76,10 +76,10 @@ func needRestart(was, next Config) []string {
 }
 
 // differences names the values that differ as the file spells them. It goes
-// into sections, not into lists.
+// into sections, not into lists and maps.
 func differences(at string, a, b reflect.Value) []string {
 	if a.Kind() != reflect.Struct {
-		empty := a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0
+		empty := (a.Kind() == reflect.Slice || a.Kind() == reflect.Map) && a.Len() == 0 && b.Len() == 0
 		if empty || reflect.DeepEqual(a.Interface(), b.Interface()) {
 			return nil
 		}

@@ -33,37 +33,58 @@ func classOf(p inference.Priority) int {
 }
 
 // queue holds the choices that wait for admission. Principals of a class take
-// turns, one choice each; the choices of one principal keep their order. Those
+// turns by their weights; the choices of one principal keep their order. Those
 // that were preempted come first, the oldest before all: they were admitted
 // once already. Both rules are counted in turns, not in time, so that whoever
-// waits knows a bound.
+// waits knows a bound: while a principal of weight w waits, one of weight v is
+// admitted at most v/w + 1 times before it.
+//
+// It is self-clocked fair queueing (Golestani 1994): the choice of a principal is
+// due 1/w after the one before, or after the clock where none waited; who is due
+// first goes first, and sets the clock.
 type queue struct {
-	resumed []*choice // by order
-	lanes   [classes][]*lane
+	resumed []*choice        // by order
+	lanes   [classes][]*lane // by when their heads are due
+	clock   [classes]float64
 	passed  [classes]int // turns that others had while this class waited
 	size    int
 	heads   []*choice // result of candidates; reused
 }
 
+// lane is where the choices of one principal wait.
 type lane struct {
 	principal string
+	due       float64 // of the first
 	waiting   []*choice
+}
+
+// file puts a lane that is not empty into its place, behind those that are due at
+// the same time.
+func (q *queue) file(class int, l *lane, after float64) {
+	l.due = after + 1/l.waiting[0].req.weight()
+	lanes := q.lanes[class]
+	i, _ := slices.BinarySearchFunc(lanes, l.due, func(o *lane, due float64) int {
+		if o.due <= due {
+			return -1
+		}
+		return 1
+	})
+	q.lanes[class] = slices.Insert(lanes, i, l)
 }
 
 // push puts c at the end of its principal's lane.
 func (q *queue) push(c *choice) {
 	q.size++
-	class, principal := c.req.class, c.req.Caller.Principal
-	for _, l := range q.lanes[class] {
-		if l.principal == principal {
-			l.waiting = append(l.waiting, c)
-			return
-		}
+	class := c.req.class
+	if i := q.lane(c); i >= 0 {
+		l := q.lanes[class][i]
+		l.waiting = append(l.waiting, c)
+		return
 	}
 	if len(q.lanes[class]) == 0 {
-		q.passed[class] = 0
+		q.passed[class], q.clock[class] = 0, 0
 	}
-	q.lanes[class] = append(q.lanes[class], &lane{principal, []*choice{c}})
+	q.file(class, &lane{principal: c.req.Caller.Principal, waiting: []*choice{c}}, q.clock[class])
 }
 
 // pushResumed puts back a choice that was preempted.
@@ -95,8 +116,9 @@ func (q *queue) candidates() []*choice {
 	return q.heads
 }
 
-// take removes c, which was admitted; its principal goes to the end of the
-// line, and those who wait in other classes have let one more pass.
+// take removes c, which was admitted and is the first of its lane. Its principal
+// waits for its next turn, and those who wait in other classes have let one more
+// pass.
 func (q *queue) take(c *choice) {
 	class := c.req.class
 	if i := slices.Index(q.resumed, c); i >= 0 {
@@ -104,14 +126,14 @@ func (q *queue) take(c *choice) {
 		q.size--
 		return
 	}
-	q.remove(c)
-	lanes := q.lanes[class]
-	for i, l := range lanes {
-		if l.principal == c.req.Caller.Principal {
-			copy(lanes[i:], lanes[i+1:])
-			lanes[len(lanes)-1] = l
-			break
-		}
+	i := q.lane(c)
+	l := q.lanes[class][i]
+	q.lanes[class] = slices.Delete(q.lanes[class], i, i+1)
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+	q.size--
+	q.clock[class] = max(q.clock[class], l.due)
+	if len(l.waiting) > 0 {
+		q.file(class, l, l.due)
 	}
 	q.passed[class] = 0
 	for other := range q.lanes {
@@ -121,6 +143,11 @@ func (q *queue) take(c *choice) {
 	}
 }
 
+// lane is where c waits, among those of its class; -1: nowhere.
+func (q *queue) lane(c *choice) int {
+	return slices.IndexFunc(q.lanes[c.req.class], func(l *lane) bool { return l.principal == c.req.Caller.Principal })
+}
+
 // remove takes c out, wherever it waits, and reports whether it was there.
 func (q *queue) remove(c *choice) bool {
 	if i := slices.Index(q.resumed, c); i >= 0 {
@@ -128,21 +155,19 @@ func (q *queue) remove(c *choice) bool {
 		q.size--
 		return true
 	}
-	class := c.req.class
-	for i, l := range q.lanes[class] {
-		if l.principal != c.req.Caller.Principal {
-			continue
-		}
-		k := slices.Index(l.waiting, c)
-		if k < 0 {
-			return false
-		}
-		l.waiting = slices.Delete(l.waiting, k, k+1)
-		if len(l.waiting) == 0 {
-			q.lanes[class] = slices.Delete(q.lanes[class], i, i+1)
-		}
-		q.size--
-		return true
+	class, i := c.req.class, q.lane(c)
+	if i < 0 {
+		return false
 	}
-	return false
+	l := q.lanes[class][i]
+	k := slices.Index(l.waiting, c)
+	if k < 0 {
+		return false
+	}
+	l.waiting = slices.Delete(l.waiting, k, k+1)
+	if len(l.waiting) == 0 {
+		q.lanes[class] = slices.Delete(q.lanes[class], i, i+1)
+	}
+	q.size--
+	return true
 }

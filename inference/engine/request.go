@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -115,6 +116,23 @@ type request struct {
 	release   func()    // stops the deadline's timer and the watch on the context
 }
 
+// weight is the share of the request's principal.
+func (r *request) weight() float64 {
+	return min(max(cmp.Or(r.Caller.Weight, 1), inference.MinWeight), inference.MaxWeight)
+}
+
+// lowShare is how much of the prompt room a request has that may wait, of what it
+// would have otherwise.
+const lowShare = 1.0 / agingTurns
+
+// share is how urgent the request's prompts are.
+func (r *request) share() float64 {
+	if r.class == classLow {
+		return r.weight() * lowShare
+	}
+	return r.weight()
+}
+
 // choice is one continuation: the unit that is queued, admitted and computed.
 type choice struct {
 	req     *request
@@ -134,9 +152,9 @@ type choice struct {
 	storedAt  uint64               // of this version, and one
 	storedFor int                  // and tokens had this length
 
-	overtaken int // times that others were admitted while this did not fit
-	credit    int // prompt tokens of others that were computed while this waited
-	urgency   int // of the plan: smaller goes first
+	overtaken int     // times that others were admitted while this did not fit
+	credit    int     // prompt tokens of others that were computed while this waited
+	urgency   float64 // of the plan: smaller goes first
 }
 
 // remaining is how many tokens must be computed before the next is sampled.

@@ -59,14 +59,15 @@ func (l *loop) planRows(limit int) {
 
 // planPrefills shares room tokens out among the prompts, the shortest first.
 // Who waits gains on the others with every token that they get, so that a long
-// prompt is not passed by short ones for ever. A leader is as urgent as the
-// most urgent of those who follow it.
+// prompt is not passed by short ones for ever. Of twice the share, a prompt counts
+// as half as long. A leader is as urgent as the most urgent
+// of those who follow it.
 func (l *loop) planPrefills(room int) {
 	if room <= 0 || len(l.prefills) == 0 {
 		return
 	}
 	for _, c := range l.prefills {
-		c.urgency = c.remaining() - c.credit
+		c.urgency = urgency(c, c.remaining())
 	}
 	for _, f := range l.seqs[:l.t.Sequences] {
 		if f == nil || f.source == nil {
@@ -77,7 +78,7 @@ func (l *loop) planPrefills(room int) {
 			head = head.source
 		}
 		if head.owner != nil {
-			head.owner.urgency = min(head.owner.urgency, len(f.owner.tokens)-head.held-f.owner.credit)
+			head.owner.urgency = min(head.owner.urgency, urgency(f.owner, len(f.owner.tokens)-head.held))
 		}
 	}
 	slices.SortFunc(l.prefills, func(a, b *choice) int {
@@ -92,6 +93,9 @@ func (l *loop) planPrefills(room int) {
 		room -= n
 	}
 }
+
+// urgency is that of c, of whose prompt so many tokens are left to compute.
+func urgency(c *choice, left int) float64 { return float64(left)/c.req.share() - float64(c.credit) }
 
 // add puts the next n tokens of c into the batch. The row of its last token is
 // wanted: the next token is drawn from it.

@@ -69,10 +69,11 @@ func sources(t *testing.T, folder ...string) string {
 	return all.String()
 }
 
-// yamlKeys returns the paths of all values of a document.
+// yamlKeys returns the paths of all values of a document. An empty section is a
+// value: its keys are the reader's.
 func yamlKeys(at string, v any) []string {
 	section, ok := v.(map[string]any)
-	if !ok {
+	if !ok || len(section) == 0 {
 		return []string{at}
 	}
 	var all []string
