@@ -27,6 +27,8 @@ var prerequisiteList = []prerequisite{
 	{"Python 3", "python3", []string{"python3", "--version"}},
 	{"pip for Python 3", "python3-pip", []string{"python3", "-m", "pip", "--version"}},
 	{"git", "git", []string{"git", "--version"}},
+	// For tests, which start their own: /usr/sbin is not in everybody's PATH.
+	{"nginx", "nginx", []string{"sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"}},
 }
 
 // prerequisites checks that the machine has what the build and the tests take
@@ -64,7 +66,8 @@ func asRoot(ctx context.Context) (prefix string, ok bool) {
 func (a *app) shell(ctx context.Context, command string) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Stdout, cmd.Stderr = a.messages, a.messages
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	// In runlevel 1 a package that brings a service does not start it.
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
