@@ -21,6 +21,9 @@ var (
 	ErrShutdown      = errors.New("server is shutting down")
 	ErrEngine        = errors.New("inference engine failed")
 	ErrUnsupported   = errors.New("not supported by this model")
+	ErrToolNotFound  = errors.New("tool not found")
+	ErrApproval      = errors.New("approval required")
+	ErrUnavailable   = errors.New("unavailable")
 )
 
 // InvalidError names the field of a request that cannot be used, and why.
@@ -110,6 +113,9 @@ var statusTable = []struct {
 	{ErrUnsupported, Status{HTTP: 400, Type: "invalid_request_error", Code: "unsupported", RPC: -32602}},
 	{ErrInvalid, Status{HTTP: 400, Type: "invalid_request_error", Code: "invalid_value", RPC: -32602}},
 	{ErrModelNotFound, Status{HTTP: 404, Type: "invalid_request_error", Code: "model_not_found", RPC: -32602}},
+	{ErrToolNotFound, Status{HTTP: 404, Type: "invalid_request_error", Code: "tool_not_found", RPC: -32602}},
+	{ErrApproval, Status{HTTP: 403, Type: "invalid_request_error", Code: "approval_required", RPC: -32004}},
+	{ErrUnavailable, Status{HTTP: 503, Type: "server_error", Code: "unavailable", RPC: -32005, RetryAfter: time.Second}},
 	{ErrBusy, Status{HTTP: 429, Type: "rate_limit_error", Code: "queue_full", RPC: -32001, RetryAfter: time.Second}},
 	{ErrLoading, Status{HTTP: 503, Type: "server_error", Code: "model_loading", RPC: -32002, RetryAfter: 2 * time.Second}},
 	{ErrShutdown, Status{HTTP: 503, Type: "server_error", Code: "shutting_down", RPC: -32002, RetryAfter: 5 * time.Second}},

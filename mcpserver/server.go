@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 // Defaults of Config.
@@ -47,6 +48,11 @@ type Config struct {
 	// never reached a model: once, on the goroutine of the call, before the
 	// client is answered. Of all others the model has heard.
 	Refused func(context.Context, inference.Refusal)
+	// Router, unless it is nil, has tools of connectors, which are offered beside
+	// those of the models.
+	Router *router.Router
+	// Via names the door through which a message came, for records; nil: "mcp".
+	Via func(context.Context) string
 }
 
 // Server is the MCP server. It is safe for concurrent use and holds no
@@ -60,6 +66,9 @@ type Server struct {
 	// actions are those of the tools that ask a model, by the tool's name. It
 	// does not change once New has returned.
 	actions map[string]string
+
+	routed      *routedTools // nil without a router
+	unsubscribe func()
 }
 
 // New returns a server. An error names what is wrong with the configuration.
@@ -82,7 +91,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{config: c, log: c.Log, every: coalesce, actions: map[string]string{}}
 	hooks := &server.Hooks{}
 	hooks.AddOnError(s.onError)
-	s.mcp = server.NewMCPServer("hearth", c.Version,
+	options := []server.ServerOption{
 		server.WithTitle("Hearth"),
 		server.WithInstructions(instructions),
 		server.WithToolCapabilities(false),
@@ -90,13 +99,20 @@ func New(c Config) (*Server, error) {
 		server.WithCompletions(),
 		server.WithResourceCompletionProvider(completer{s}),
 		server.WithHooks(hooks),
-	)
+	}
+	if c.Router != nil {
+		options = append(options, server.WithToolFilter(s.visible))
+	}
+	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
 	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()} {
 		if err := s.register(t); err != nil {
 			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
 		}
 	}
 	s.registerResources()
+	if c.Router != nil {
+		s.offerRouted()
+	}
 	var err error
 	if s.endpoint, err = newEndpoint(s); err != nil {
 		return nil, fmt.Errorf("mcpserver: %w", err)
@@ -109,6 +125,13 @@ const instructions = "A language model that runs on this server. " +
 	"`embed` for vectors of texts, `rerank` to order texts by how well they answer a query, `count_tokens` before sending something long, " +
 	"`list_models` to see which models are served and how much context they have. " +
 	"With a progressToken, chat and generate stream: the message fields of the progress notifications, joined, are the text."
+
+// Close ends what follows the router. Requests have ended by then.
+func (s *Server) Close() {
+	if s.unsubscribe != nil {
+		s.unsubscribe()
+	}
+}
 
 // Handler returns the handler of the endpoint /mcp. The Host header is not
 // looked at: the HTTP server checks it for all routes.

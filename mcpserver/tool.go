@@ -15,6 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"hearth/inference"
+	"hearth/mcpserver/schema"
 )
 
 // toolName is what clients accept as the name of a tool.
@@ -59,10 +60,10 @@ func (s *Server) register(t *tool) error {
 		return errors.New("the name is taken")
 	}
 	var err error
-	if t.in, err = compile(t.name+"/input", t.input); err != nil {
+	if t.in, err = schema.Compile(t.name+"/input", t.input); err != nil {
 		return err
 	}
-	if t.out, err = compile(t.name+"/output", t.output); err != nil {
+	if t.out, err = schema.Compile(t.name+"/output", t.output); err != nil {
 		return err
 	}
 	yes, no := true, false
@@ -116,7 +117,7 @@ func (s *Server) result(ctx context.Context, t *tool, r *run) (result *mcp.CallT
 			result, err = nil, fmt.Errorf("tool %s panicked", t.name)
 		}
 	}()
-	if err := check(t.in, r.arguments); err != nil {
+	if err := schema.Check(t.in, r.arguments); err != nil {
 		return nil, err
 	}
 	out, err := t.run(ctx, r)
@@ -127,7 +128,7 @@ func (s *Server) result(ctx context.Context, t *tool, r *run) (result *mcp.CallT
 	if err != nil {
 		return nil, fmt.Errorf("encode the result of %s: %w", t.name, err)
 	}
-	if err := check(t.out, structured); err != nil {
+	if err := schema.Check(t.out, structured); err != nil {
 		return nil, fmt.Errorf("the result of %s breaks its own schema: %s", t.name, err)
 	}
 	if out.text == "" && t.repeatable {

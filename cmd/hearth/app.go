@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,13 +17,18 @@ import (
 	"hearth/internal/httpserver"
 	"hearth/internal/telemetry"
 	"hearth/mcpserver"
+	"hearth/mcpserver/agent"
+	"hearth/mcpserver/router"
+	"hearth/mcpserver/toolsapi"
 )
 
 // app is a whole server: the parts and how they hang together.
 //
 //	listeners → httpserver (request id, log, guard, limits, principal)
 //	              ├ /v1/…      openai    ┐
-//	              ├ /mcp       mcpserver ┴→ audited → residency → served (chat → engine → llama)
+//	              ├ /mcp       mcpserver ┴→ agent → audited → residency → served (chat → engine → llama)
+//	              │               └→ router ←┘ └→ connectors
+//	              ├ /v1/tools, /v1/approvals  toolsapi → router
 //	              ├ /healthz, /readyz        health → engine
 //	              └ /metrics                 telemetry
 type app struct {
@@ -32,6 +38,8 @@ type app struct {
 	health  *health
 	models  *residency.Residency
 	sink    *audit.LogSink
+	router  *router.Router
+	mcp     *mcpserver.Server // nil: switched off
 	http    *httpserver.Server
 }
 
@@ -56,18 +64,25 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 	}); err != nil {
 		return nil, configError(err)
 	}
+	if a.router, err = newRouter(ctx, &a.cfg, a.models, a.sink, a.metrics, log); err != nil {
+		return nil, errors.Join(err, a.models.Close(ctx), a.sink.Close())
+	}
 	a.http = httpserver.New(cfg.Server, httpserver.Options{Log: log, Observe: a.metrics.HTTP, Identify: a.identify})
 	a.health.models, a.health.draining = a.models, a.http.Draining
 	if err := a.routes(a.http.Router(), a.auditedModels()); err != nil {
-		return nil, err
+		return nil, errors.Join(err, closeRouter(ctx, a.router), a.models.Close(ctx), a.sink.Close())
 	}
 	return a, nil
 }
 
 // routes mounts every door to the models.
 func (a *app) routes(r chi.Router, models *audited) error {
+	withTools, err := newAgent(&a.cfg, models, a.router, a.log)
+	if err != nil {
+		return err
+	}
 	api, err := openai.New(openai.Config{
-		Models: models, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
+		Models: withTools, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
 		WriteTimeout: a.cfg.Server.WriteTimeout, PingInterval: a.cfg.Server.PingInterval,
 		Refused: models.Refused,
 	})
@@ -75,11 +90,17 @@ func (a *app) routes(r chi.Router, models *audited) error {
 		return fmt.Errorf("set up the OpenAI API: %w", err)
 	}
 	api.Routes(r)
+	(&toolsapi.API{Config: toolsapi.Config{
+		Router: a.router, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
+		RequestID: func(r *http.Request) string { return httpserver.RequestID(r.Context()) },
+		Via:       func(r *http.Request) string { return audit.ViaFrom(r.Context()) },
+	}}).Routes(r)
 	if a.cfg.MCP.Enabled {
-		mcp, err := newMCPServer(&a.cfg, models, a.log)
+		mcp, err := newMCPServer(&a.cfg, withTools, models.Refused, a.router, a.log)
 		if err != nil {
 			return err
 		}
+		a.mcp = mcp
 		// The guard has judged the Origin, by lists that a reload can change.
 		r.Handle("/mcp", withoutOrigin(mcp.Handler()))
 	}
@@ -97,12 +118,22 @@ func (a *app) auditedModels() *audited {
 	return models
 }
 
-// newMCPServer makes the MCP server in front of models, for HTTP or stdio.
-func newMCPServer(cfg *Config, models *audited, log zerolog.Logger) (*mcpserver.Server, error) {
+// newAgent lets answers of models use the tools of r.
+func newAgent(cfg *Config, models inference.Models, r *router.Router, log zerolog.Logger) (*agent.Agent, error) {
+	a, err := agent.New(models, &agent.Routed{Router: r, Via: audit.ViaFrom}, cfg.Agent, log)
+	if err != nil {
+		return nil, fmt.Errorf("set up the agent: %w", err)
+	}
+	return a, nil
+}
+
+// newMCPServer makes the MCP server in front of models and tools, for HTTP or
+// stdio. refused hears of the calls that reached no model.
+func newMCPServer(cfg *Config, models inference.Models, refused func(context.Context, inference.Refusal), r *router.Router, log zerolog.Logger) (*mcpserver.Server, error) {
 	s, err := mcpserver.New(mcpserver.Config{
-		Models: models, Log: log, Version: version,
+		Models: models, Router: r, Via: audit.ViaFrom, Log: log, Version: version,
 		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
-		RequestID: httpserver.RequestID, Refused: models.Refused,
+		RequestID: httpserver.RequestID, Refused: refused,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the MCP server: %w", err)
@@ -150,11 +181,16 @@ func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
 	return a.http.Serve(ctx, listeners, a.models.Drain)
 }
 
-// close frees the models and the audit sink. Streams have ended by then.
+// close ends the connectors, frees the models and the audit sink. Streams have
+// ended by then.
 func (a *app) close(ctx context.Context) error {
-	err := a.models.Close(ctx)
-	if cerr := a.sink.Close(); err == nil && cerr != nil {
-		err = fmt.Errorf("close the audit file: %w", cerr)
+	if a.mcp != nil {
+		a.mcp.Close()
+	}
+	err := closeRouter(ctx, a.router)
+	err = errors.Join(err, a.models.Close(ctx))
+	if cerr := a.sink.Close(); cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close the audit file: %w", cerr))
 	}
 	return err
 }

@@ -17,6 +17,8 @@ import (
 	"hearth/internal/config"
 	"hearth/internal/httpserver"
 	"hearth/internal/telemetry"
+	"hearth/mcpserver/agent"
+	"hearth/mcpserver/router"
 	"hearth/models"
 )
 
@@ -28,12 +30,16 @@ var defaultConfigFile string
 // Config is the whole configuration file. Each section is checked by the
 // package that uses it.
 type Config struct {
-	Server    httpserver.Config `yaml:"server"`
-	Models    []ModelConfig     `yaml:"models"`
-	Engine    EngineConfig      `yaml:"engine"`
-	MCP       MCPConfig         `yaml:"mcp"`
-	Telemetry telemetry.Config  `yaml:"telemetry"`
-	Audit     audit.Config      `yaml:"audit"`
+	Server httpserver.Config `yaml:"server"`
+	Models []ModelConfig     `yaml:"models"`
+	Engine EngineConfig      `yaml:"engine"`
+	MCP    MCPConfig         `yaml:"mcp"`
+	// Connectors offer tools to the models and to MCP clients.
+	Connectors []ConnectorConfig `yaml:"connectors"`
+	Policy     router.Config     `yaml:"policy"`
+	Agent      agent.Config      `yaml:"agent"`
+	Telemetry  telemetry.Config  `yaml:"telemetry"`
+	Audit      audit.Config      `yaml:"audit"`
 }
 
 // EngineConfig is how models are computed, unless a model says otherwise.
@@ -94,7 +100,10 @@ func defaultConfig() Config {
 			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true, ClientGrammars: true,
 		},
 		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
+		Policy:    router.DefaultConfig(),
+		Agent:     agent.DefaultConfig(),
 		Telemetry: telemetry.DefaultConfig(),
+		Audit:     audit.DefaultConfig(),
 	}
 }
 
@@ -144,6 +153,7 @@ func (c *Config) resolvePaths(dir string) {
 	if p := &c.Engine.Prefix.Dir; *p != "" && !filepath.IsAbs(*p) {
 		*p = filepath.Join(dir, *p)
 	}
+	c.resolveConnectors(dir)
 	if c.Audit.File != "" && !filepath.IsAbs(c.Audit.File) {
 		c.Audit.File = filepath.Join(dir, c.Audit.File)
 	}
@@ -185,6 +195,15 @@ func (c *Config) check() error {
 	}
 	if c.MCP.CallTimeout < 0 || c.MCP.CallTimeout > 24*time.Hour {
 		return config.Invalid("mcp.call_timeout", "must be between 0 (none) and 24h, got %v", c.MCP.CallTimeout)
+	}
+	if err := c.checkConnectors(); err != nil {
+		return err
+	}
+	if err := c.Policy.Check(); err != nil {
+		return config.Under("policy", err)
+	}
+	if err := c.Agent.Check(); err != nil {
+		return config.Under("agent", err)
 	}
 	if field, reason := c.Telemetry.Check(); field != "" {
 		return config.Invalid("telemetry."+field, "%s", reason)

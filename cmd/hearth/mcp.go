@@ -45,10 +45,21 @@ func serveStdio(ctx context.Context, cmd *cobra.Command, src *source) (err error
 		return configError(err)
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	s, err := newMCPServer(&src.cfg, &audited{Models: models, sink: sink}, log)
+	kept := &audited{Models: models, sink: sink}
+	r, err := newRouter(ctx, &src.cfg, kept, sink, telemetry.NewMetrics(version), log)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, closeRouter(ctx, r)) }()
+	withTools, err := newAgent(&src.cfg, kept, r, log)
+	if err != nil {
+		return err
+	}
+	s, err := newMCPServer(&src.cfg, withTools, kept.Refused, r, log)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
 	serving := audit.WithVia(inference.WithCaller(ctx, src.cfg.Engine.caller(inference.DefaultCaller)), "mcp stdio")
 	err = s.ServeStdio(serving, cmd.InOrStdin(), cmd.OutOrStdout())
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted) {

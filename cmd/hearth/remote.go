@@ -151,6 +151,7 @@ var codes = func() map[string]error {
 	for _, err := range []error{
 		inference.ErrOverflow, inference.ErrUnsupported, inference.ErrInvalid, inference.ErrModelNotFound, inference.ErrBusy,
 		inference.ErrLoading, inference.ErrShutdown, inference.ErrDeadline, inference.ErrCancelled, inference.ErrEngine,
+		inference.ErrToolNotFound, inference.ErrApproval, inference.ErrUnavailable,
 	} {
 		m[inference.Classify(err).Code] = err
 	}

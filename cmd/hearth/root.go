@@ -45,7 +45,7 @@ Exit codes:
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag exists
 	root.AddCommand(
 		newServeCommand(), newChatCommand(), newGenerateCommand(), newEmbedCommand(), newRerankCommand(), newModelsCommand(),
-		newCheckCommand(), newConfigCommand(), newMCPCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(), newTrialCommand(),
+		newCheckCommand(), newConfigCommand(), newMCPCommand(), newToolsCommand(), newApprovalsCommand(), newBatchCommand(), newBenchCommand(), newVersionCommand(), newTrialCommand(),
 	)
 	return root
 }

@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "serve": cmdServe, "signal": cmdSignal, "awaitlog": cmdAwaitLog,
-			"http": cmdHTTP, "hint": cmdHint, "cut": cmdCut, "count": cmdCount,
+			"http": cmdHTTP, "hint": cmdHint, "decide": cmdDecide, "cut": cmdCut, "count": cmdCount,
 		},
 	})
 }
@@ -272,6 +272,18 @@ func cmdHint(ts *testscript.TestScript, neg bool, args []string) {
 	out, err := exec.Command("sh", "-c", line[1]).Output()
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("out"), out, 0o600))
+}
+
+// cmdDecide approves or denies the approval that the file err names: decide WORD.
+func cmdDecide(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: decide approve|deny")
+	}
+	id := regexp.MustCompile(`ap-[A-Z0-9]+`).FindString(ts.ReadFile("err"))
+	if id == "" {
+		ts.Fatalf("err names no approval: %s", ts.ReadFile("err"))
+	}
+	cmdCode(ts, false, []string{"0", "approvals", args[0], id})
 }
 
 // cmdCut writes the first N bytes of a file into another: cut FROM N TO.

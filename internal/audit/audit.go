@@ -2,9 +2,7 @@ package audit
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -15,7 +13,13 @@ type Config struct {
 	// File gets one JSON line for each record, appended; empty: the records go
 	// to the server's log.
 	File string `yaml:"file"`
+	// Durable makes a tool wait until the record of its call is on the disk. Without
+	// a File it has no effect.
+	Durable bool `yaml:"durable"`
 }
+
+// DefaultConfig returns what holds where the configuration is silent.
+func DefaultConfig() Config { return Config{Durable: true} }
 
 // Record is one thing that was done.
 type Record struct {
@@ -46,23 +50,34 @@ type Sink interface {
 	Write(Record)
 }
 
-// LogSink writes records as events of a zerolog logger.
+// LogSink writes records as events of a zerolog logger. It is safe for concurrent
+// use.
 type LogSink struct {
-	log  zerolog.Logger
-	file io.Closer
+	log     zerolog.Logger
+	journal *journal // nil: the records go to the server's log
+	durable bool
+	key     []byte // of the HMAC of arguments
 }
 
 // Open returns the sink that c asks for; log is used when it names no file.
 // Close the sink when nothing is recorded any more.
 func Open(c Config, log zerolog.Logger) (*LogSink, error) {
 	if c.File == "" {
-		return &LogSink{log: log.With().Bool("audit", true).Logger()}, nil
+		key, err := loadKey("")
+		if err != nil {
+			return nil, err
+		}
+		return &LogSink{log: log.With().Bool("audit", true).Logger(), key: key}, nil
 	}
-	f, err := os.OpenFile(c.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	j, err := openJournal(c.File)
 	if err != nil {
-		return nil, fmt.Errorf("open the audit file: %w", err)
+		return nil, err
 	}
-	return &LogSink{log: zerolog.New(f).With().Timestamp().Logger(), file: f}, nil
+	key, err := loadKey(c.File + ".key")
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return &LogSink{log: zerolog.New(j).With().Timestamp().Logger(), journal: j, durable: c.Durable, key: key}, nil
 }
 
 // Write records r. Events carry no level, so that no log level hides them. A
@@ -86,12 +101,12 @@ func (s *LogSink) Write(r Record) {
 	e.Str("outcome", r.Outcome).Dur("duration_ms", r.Duration).Msg("request")
 }
 
-// Close closes the file, if there is one.
+// Close writes what is left and closes the file, if there is one.
 func (s *LogSink) Close() error {
-	if s.file == nil {
+	if s.journal == nil {
 		return nil
 	}
-	return s.file.Close()
+	return s.journal.close()
 }
 
 type viaKey struct{}

@@ -38,6 +38,10 @@ type Metrics struct {
 	embedRequests, embedInputs, embedTokens *prometheus.CounterVec
 	embedQueued                             *prometheus.GaugeVec
 	embedBatch, embedDuration               *prometheus.HistogramVec
+
+	toolCalls, toolHits *prometheus.CounterVec
+	toolDuration        *prometheus.HistogramVec
+	toolBreaker         *prometheus.GaugeVec
 }
 
 // NewMetrics registers all metrics; version labels hearth_build_info.
@@ -58,6 +62,10 @@ func NewMetrics(version string) *Metrics {
 		m.registry.MustRegister(h)
 		return h
 	}
+	m.toolCalls = counter("tool_calls_total", "Calls of tools of connectors, by outcome: ok, tool_error, or the code of the error.", "connector", "tool", "outcome")
+	m.toolHits = counter("tool_cache_hits_total", "Calls whose result was given again without a call.", "connector", "tool")
+	m.toolDuration = histogram("tool_duration_seconds", "From the call of a tool to its result.", seconds, "connector", "tool")
+	m.toolBreaker = gauge("connector_breaker_open", "1 while a connector is not called because its calls failed.", "connector")
 	m.requests = counter("requests_total", "Chats and completions that ran and ended, by outcome.", "model", "outcome")
 	m.rejected = counter("requests_rejected_total", "Chats and completions that were refused before they ran, by the code of the error; model is empty where none that is served was named.", "model", "reason")
 	m.prompt = counter("prompt_tokens_total", "Tokens of prompts, shared ones included.", "model")
@@ -253,4 +261,24 @@ func (o *ModelMetrics) Done(outcome string, prompt, cached, completion int, d ti
 	o.cached.Add(float64(cached))
 	o.completion.Add(float64(completion))
 	o.duration.Observe(d.Seconds())
+}
+
+// ToolCalled counts a call of a tool that a connector offers.
+func (m *Metrics) ToolCalled(connector, tool, outcome string, d time.Duration) {
+	m.toolCalls.WithLabelValues(connector, tool, outcome).Inc()
+	m.toolDuration.WithLabelValues(connector, tool).Observe(d.Seconds())
+}
+
+// ToolCacheHit counts a result that was given again.
+func (m *Metrics) ToolCacheHit(connector, tool string) {
+	m.toolHits.WithLabelValues(connector, tool).Inc()
+}
+
+// BreakerOpen says whether a connector is being called.
+func (m *Metrics) BreakerOpen(connector string, open bool) {
+	v := 0.0
+	if open {
+		v = 1
+	}
+	m.toolBreaker.WithLabelValues(connector).Set(v)
 }

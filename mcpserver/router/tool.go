@@ -64,3 +64,7 @@ type Effects struct {
 
 // ReadOnly says that a call changes nothing.
 func (e Effects) ReadOnly() bool { return !e.Writes && !e.Destroys }
+
+// sends says that a call may carry something out: it writes, or it reaches outside
+// other than to read there.
+func (e Effects) sends() bool { return !e.ReadOnly() || e.Outside && !e.Untrusted }

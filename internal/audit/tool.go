@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// ToolRecord is one call of a tool. It is written twice: before the tool runs, and
+// when it has.
+type ToolRecord struct {
+	Call       string // id of the call, in both records
+	RequestID  string
+	Principal  string
+	Tenant     string
+	Via        string // the door
+	Tool       string
+	Definition string // hash of the tool's definition
+	// Arguments are the canonical arguments, or a digest of them. Only an HMAC of
+	// them is written, by the key beside the file: the same call can be found again,
+	// and who reads the file alone cannot try out what was asked.
+	Arguments string
+	Rule      string // what let the call through
+	Approval  string // that was used; empty: none
+
+	// Of the second record:
+	Outcome     string
+	Cached      bool
+	ResultBytes int
+	Duration    time.Duration
+}
+
+// ToolIntent records that a tool is about to run. Where records go to a file and
+// Config.Durable is set, it returns when the record is on the disk; an error says
+// that it is not, and the tool must not run.
+func (s *LogSink) ToolIntent(ctx context.Context, r *ToolRecord) error {
+	if s.journal == nil || !s.durable {
+		s.tool(s.log.Log(), r).Msg("tool_intent")
+		return nil
+	}
+	var line lineWriter
+	log := zerolog.New(&line).With().Timestamp().Logger()
+	s.tool(log.Log(), r).Msg("tool_intent")
+	return s.journal.commit(ctx, line)
+}
+
+// ToolOutcome records how a call ended, also one that did not run.
+func (s *LogSink) ToolOutcome(r *ToolRecord) {
+	s.tool(s.log.Log(), r).Str("outcome", r.Outcome).Bool("cached", r.Cached).Int("result_bytes", r.ResultBytes).
+		Dur("duration_ms", r.Duration).Msg("tool_outcome")
+}
+
+func (s *LogSink) tool(e *zerolog.Event, r *ToolRecord) *zerolog.Event {
+	mac := hmac.New(sha256.New, s.key)
+	mac.Write([]byte(r.Arguments))
+	e = e.Str("call", r.Call).Str("request_id", r.RequestID).Str("principal", r.Principal).Str("tenant", r.Tenant).
+		Str("via", r.Via).Str("action", "tool").Str("tool", r.Tool).Str("definition", r.Definition).
+		Str("arguments_hmac", hex.EncodeToString(mac.Sum(nil))).Str("rule", r.Rule)
+	if r.Approval != "" {
+		e = e.Str("approval", r.Approval)
+	}
+	return e
+}
+
+// lineWriter keeps one line.
+type lineWriter []byte
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	*w = append(*w, p...)
+	return len(p), nil
+}
+
+// keyBytes is the length of the key that arguments are hashed with.
+const keyBytes = 32
+
+// loadKey reads the key in path, or makes one. An empty path makes one for this
+// process alone.
+func loadKey(path string) ([]byte, error) {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // never fails
+	if path == "" {
+		return key, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read the key of the audit file: %w", err)
+		}
+		if len(data) != keyBytes {
+			return nil, fmt.Errorf("the key of the audit file, %s, has %d bytes instead of %d: restore it, or remove it to have a new one made", path, len(data), keyBytes)
+		}
+		return data, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a key for the audit file: %w", err)
+	}
+	_, err = f.Write(key)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		_ = os.Remove(path)
+		return nil, fmt.Errorf("make a key for the audit file: %w", err)
+	}
+	return key, nil
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"hearth/inference"
+	"hearth/mcpserver/router"
+)
+
+// Routed makes a router the agent's tools.
+type Routed struct {
+	Router *router.Router
+	// Via names the door in records; nil: "agent".
+	Via func(context.Context) string
+}
+
+// List implements Tools.
+func (r *Routed) List(ctx context.Context, caller inference.Caller) []Tool {
+	all := r.Router.List(ctx, caller)
+	out := make([]Tool, len(all))
+	for i, e := range all {
+		out[i] = Tool{
+			Label: e.Label, Name: e.Tool.Name, Full: e.Name, Description: e.Tool.Description,
+			Input: e.Tool.Input, ReadOnly: e.Tool.Effects.ReadOnly(),
+		}
+	}
+	return out
+}
+
+// Call implements Tools.
+func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
+	via := "agent"
+	if r.Via != nil {
+		via = r.Via(ctx)
+	}
+	result, err := r.Router.Call(ctx, &router.Request{
+		ID: c.RequestID, Caller: c.Caller, Via: via, Conversation: c.Conversation, Model: c.Model,
+		Tool: c.Tool, Arguments: c.Arguments, Ask: c.Ask,
+		Progress: func(p router.Progress) { c.Progress(progressText(p)) },
+	})
+	var waits *router.ApprovalError
+	switch {
+	case err == nil:
+		return Outcome{Text: text(result), IsError: result.IsError, Untrusted: result.Untrusted}, nil
+	case errors.As(err, &waits):
+		return Outcome{Text: waits.Error(), IsError: true, Approval: waits.ID}, nil
+	case ctx.Err() != nil:
+		return Outcome{}, context.Cause(ctx)
+	}
+	return Outcome{Text: inference.Classify(err).Message, IsError: true}, nil
+}
+
+func progressText(p router.Progress) string {
+	switch {
+	case p.Message != "":
+		return p.Message
+	case p.Total > 0:
+		return fmt.Sprintf("%g of %g", p.Progress, p.Total)
+	}
+	return fmt.Sprintf("%g", p.Progress)
+}
+
+// text is what the model reads of a result: its texts, else its structured content,
+// and a word on what is no text.
+func text(r *router.Result) string {
+	var parts []string
+	for i := range r.Content {
+		c := &r.Content[i]
+		switch c.Type {
+		case router.ContentText:
+			parts = append(parts, c.Text)
+		case router.ContentLink:
+			parts = append(parts, fmt.Sprintf("[resource %s: %s]", c.Resource.URI, c.Resource.Name))
+		case router.ContentResource:
+			if len(c.Contents.Blob) == 0 {
+				parts = append(parts, c.Contents.Text)
+				continue
+			}
+			parts = append(parts, fmt.Sprintf("[resource %s: %s, %d bytes, not shown]", c.Contents.URI, c.Contents.MIME, len(c.Contents.Blob)))
+		default:
+			parts = append(parts, fmt.Sprintf("[%s: %s, %d bytes, not shown]", c.Type, c.MIME, len(c.Data)))
+		}
+	}
+	if len(parts) == 0 {
+		return string(r.Structured)
+	}
+	return strings.Join(parts, "\n")
+}

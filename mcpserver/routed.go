@@ -1,0 +1,276 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	"hearth/inference"
+	"hearth/mcpserver/router"
+)
+
+// offerRouted offers the tools of the router's connectors beside those of this
+// server, and follows their changes.
+func (s *Server) offerRouted() {
+	s.routed = &routedTools{names: map[string]string{}}
+	s.syncRouted()
+	s.unsubscribe = s.config.Router.Subscribe(func(c router.Change) {
+		if c.Tools {
+			s.syncRouted()
+		}
+	})
+}
+
+// routedTools are the tools of the router that mcp-go knows of: the hash of each
+// definition by its name.
+type routedTools struct {
+	mu    sync.Mutex
+	names map[string]string
+}
+
+// syncRouted makes mcp-go know of the tools there are now.
+func (s *Server) syncRouted() {
+	s.routed.mu.Lock()
+	defer s.routed.mu.Unlock()
+	now := map[string]bool{}
+	var add []server.ServerTool
+	for _, e := range s.config.Router.All() {
+		now[e.Name] = true
+		if s.routed.names[e.Name] == e.Definition {
+			continue
+		}
+		s.routed.names[e.Name] = e.Definition
+		add = append(add, server.ServerTool{Tool: routedTool(e), Handler: s.callRouted(e.Name)})
+	}
+	var gone []string
+	for name := range s.routed.names {
+		if !now[name] {
+			gone = append(gone, name)
+			delete(s.routed.names, name)
+		}
+	}
+	if len(gone) > 0 {
+		s.mcp.DeleteTools(gone...)
+	}
+	if len(add) > 0 {
+		s.mcp.AddTools(add...)
+	}
+}
+
+// routedTool is a tool of a connector as MCP tells of it.
+func routedTool(e *router.Entry) mcp.Tool {
+	reads, destroys, outside, idempotent := e.Tool.Effects.ReadOnly(), e.Tool.Effects.Destroys, e.Tool.Effects.Outside, e.Tool.Idempotent
+	t := mcp.Tool{
+		Name: e.Name, Title: e.Tool.Title, Description: e.Tool.Description,
+		RawInputSchema: e.Tool.Input, RawOutputSchema: e.Tool.Output,
+		Annotations: mcp.ToolAnnotation{Title: e.Tool.Title, ReadOnlyHint: &reads, DestructiveHint: &destroys, IdempotentHint: &idempotent, OpenWorldHint: &outside},
+	}
+	return t
+}
+
+// visible leaves out of a list what the caller may not call. The very same policy
+// decides at the call.
+func (s *Server) visible(ctx context.Context, tools []mcp.Tool) []mcp.Tool {
+	may := map[string]bool{}
+	for _, e := range s.config.Router.List(ctx, callerOf(ctx)) {
+		may[e.Name] = true
+	}
+	s.routed.mu.Lock()
+	defer s.routed.mu.Unlock()
+	out := make([]mcp.Tool, 0, len(tools))
+	for _, t := range tools {
+		if _, routed := s.routed.names[t.Name]; !routed || may[t.Name] {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// callRouted runs a tool of a connector for mcp-go.
+func (s *Server) callRouted(name string) server.ToolHandlerFunc {
+	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		started := time.Now()
+		c := callFrom(ctx)
+		id := s.requestID(ctx)
+		c.requestID = id
+		conversation := ""
+		if c.session != nil {
+			conversation = "mcp " + c.session.id
+		}
+		q := &router.Request{
+			ID: id, Caller: callerOf(ctx), Via: s.via(ctx), Conversation: conversation,
+			Tool: name, Arguments: request.Params.RawArguments,
+		}
+		result, err := s.routedCall(ctx, c, q)
+		event := s.log.Info().Str("tool", name).Str("request_id", id).Str("principal", q.Caller.Principal).Dur("duration_ms", time.Since(started))
+		switch {
+		case err == nil:
+			event.Str("outcome", "ok").Bool("is_error", result.IsError).Msg("mcp tool call")
+			return routedResult(result), nil
+		case errors.Is(err, router.ErrNoTool):
+			event.Str("outcome", inference.Classify(err).Code).Msg("mcp tool call")
+			return nil, inference.Invalid("params.name", "there is no tool %.80q here; tools/list names those there are", name)
+		}
+		status := inference.Classify(err)
+		event.Str("outcome", status.Code).Msg("mcp tool call")
+		if status.HTTP == 500 {
+			s.log.Error().Err(err).Str("tool", name).Str("request_id", id).Msg("mcp tool call failed")
+		}
+		return mcp.NewToolResultError(status.Message), nil
+	}
+}
+
+// via names the door, for records.
+func (s *Server) via(ctx context.Context) string {
+	if s.config.Via == nil {
+		return "mcp"
+	}
+	return s.config.Via(ctx)
+}
+
+// routedCall makes the call. What the tool tells of its progress, on whatever
+// goroutine, is written on this one, which is the call's own.
+func (s *Server) routedCall(ctx context.Context, c *call, q *router.Request) (*router.Result, error) {
+	if c.msg.token == nil || c.emit == nil {
+		return s.config.Router.Call(ctx, q)
+	}
+	queue := &progressQueue{ready: make(chan struct{}, 1)}
+	q.Progress = queue.add
+	type answer struct {
+		result *router.Result
+		err    error
+	}
+	answers := make(chan answer, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		var a answer
+		a.result, a.err = s.config.Router.Call(ctx, q)
+		answers <- a
+	}()
+	for {
+		select {
+		case <-queue.ready:
+			if err := queue.write(c); err != nil {
+				cancel() // the client is gone
+				<-answers
+				return nil, errors.Join(inference.ErrCancelled, err)
+			}
+		case a := <-answers:
+			if err := queue.write(c); err != nil {
+				return nil, errors.Join(inference.ErrCancelled, err)
+			}
+			return a.result, a.err
+		}
+	}
+}
+
+// mostQueued bounds the notifications that wait to be written. Beyond it the newest
+// takes the place of the one before: the last is never lost.
+const mostQueued = 256
+
+// progressQueue takes progress from any goroutine.
+type progressQueue struct {
+	mu    sync.Mutex
+	wait  []router.Progress
+	last  float64
+	begun bool
+	ready chan struct{}
+}
+
+func (q *progressQueue) add(p router.Progress) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.begun && p.Progress <= q.last {
+		return // the protocol wants it to grow
+	}
+	q.begun, q.last = true, p.Progress
+	if len(q.wait) == mostQueued {
+		q.wait = q.wait[:mostQueued-1]
+	}
+	q.wait = append(q.wait, p)
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (q *progressQueue) write(c *call) error {
+	q.mu.Lock()
+	wait := q.wait
+	q.wait = nil
+	q.mu.Unlock()
+	for _, p := range wait {
+		if err := c.notify(string(mcp.MethodNotificationProgress), routedProgress{c.msg.token, p.Progress, p.Total, p.Message}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// routedProgress are the parameters of notifications/progress.
+type routedProgress struct {
+	ProgressToken json.RawMessage `json:"progressToken"`
+	Progress      float64         `json:"progress"`
+	Total         float64         `json:"total,omitempty"`
+	Message       string          `json:"message,omitempty"`
+}
+
+// routedResult is a result as MCP tells of it.
+func routedResult(r *router.Result) *mcp.CallToolResult {
+	out := &mcp.CallToolResult{IsError: r.IsError, Content: make([]mcp.Content, 0, len(r.Content))}
+	for i := range r.Content {
+		out.Content = append(out.Content, routedContent(&r.Content[i]))
+	}
+	if r.Structured != nil {
+		out.StructuredContent = r.Structured
+		if len(out.Content) == 0 { // for clients that read no structured content
+			out.Content = append(out.Content, mcp.NewTextContent(string(r.Structured)))
+		}
+	}
+	if len(r.Meta) > 0 {
+		meta := &mcp.Meta{}
+		if json.Unmarshal(r.Meta, &meta.AdditionalFields) == nil {
+			out.Meta = meta
+		}
+	}
+	return out
+}
+
+// routedContent is one piece of a result, or of a prompt, as MCP tells of it.
+func routedContent(c *router.Content) mcp.Content {
+	annotated := mcp.Annotated{}
+	if len(c.Annotations) > 0 {
+		var a mcp.Annotations
+		if json.Unmarshal(c.Annotations, &a) == nil {
+			annotated.Annotations = &a
+		}
+	}
+	switch c.Type {
+	case router.ContentImage:
+		return mcp.ImageContent{Type: string(c.Type), Annotated: annotated, Data: base64.StdEncoding.EncodeToString(c.Data), MIMEType: c.MIME}
+	case router.ContentAudio:
+		return mcp.AudioContent{Type: string(c.Type), Annotated: annotated, Data: base64.StdEncoding.EncodeToString(c.Data), MIMEType: c.MIME}
+	case router.ContentLink:
+		link := mcp.NewResourceLink(c.Resource.URI, c.Resource.Name, c.Resource.Description, c.Resource.MIME)
+		link.Annotated = annotated
+		return link
+	case router.ContentResource:
+		return mcp.EmbeddedResource{Type: string(c.Type), Annotated: annotated, Resource: routedContents(&c.Contents)}
+	}
+	return mcp.TextContent{Type: string(router.ContentText), Annotated: annotated, Text: c.Text}
+}
+
+// routedContents is what a resource holds, as MCP tells of it.
+func routedContents(c *router.ResourceContents) mcp.ResourceContents {
+	if c.Blob != nil {
+		return mcp.BlobResourceContents{URI: c.URI, MIMEType: c.MIME, Blob: base64.StdEncoding.EncodeToString(c.Blob)}
+	}
+	return mcp.TextResourceContents{URI: c.URI, MIMEType: c.MIME, Text: c.Text}
+}

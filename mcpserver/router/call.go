@@ -1,0 +1,261 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"hearth/inference"
+	"hearth/mcpserver/schema"
+)
+
+// Request is one call, as whoever makes it says it.
+type Request struct {
+	ID     string // of the request that it belongs to, for logs
+	Caller inference.Caller
+	Via    string // the door, for records
+	// Conversation tells one talk from another of the same principal, for what
+	// strangers may have put into it; empty: there is none, and the principal stands
+	// for it.
+	Conversation string
+	// Model is whose prompt the result enters, to count tokens by; empty: the
+	// default model.
+	Model     string
+	Tool      string          // its full name
+	Arguments json.RawMessage // an object; empty: {}
+	// Ask wants an approval, whatever the policy says.
+	Ask bool
+	// Progress hears how far the call is; nil: nobody does.
+	Progress func(Progress)
+	// Peer is who can be asked back; nil: nobody.
+	Peer Peer
+}
+
+// maxArguments bounds the arguments of one call, in bytes.
+const maxArguments = 4 << 20
+
+// Call is the pipeline that every call of every tool passes, from top to bottom.
+// What the tool could not do is a Result with IsError. An error means that nothing
+// was done, or that the connector failed; inference.Classify says what to answer.
+func (r *Router) Call(ctx context.Context, q *Request) (*Result, error) {
+	began := now()
+	e, err := r.lookup(ctx, q.Caller, q.Tool)
+	if err != nil {
+		return nil, err
+	}
+	arguments, err := e.arguments(q.Arguments)
+	if err != nil {
+		r.observe.ToolCalled(e.Label, e.Tool.Name, inference.Classify(err).Code, 0)
+		return nil, err
+	}
+	record := &Record{
+		Call: "call-" + rand.Text(), RequestID: q.ID, Caller: q.Caller, Via: q.Via, Tool: e.Name,
+		Definition: e.Definition, ArgumentsHash: digest(arguments),
+	}
+	result, err := r.decided(ctx, q, e, arguments, record)
+	record.Duration = time.Since(began)
+	record.Outcome = outcome(result, err)
+	r.journal.Outcome(record)
+	r.observe.ToolCalled(e.Label, e.Tool.Name, record.Outcome, record.Duration)
+	return result, err
+}
+
+// outcome names how a call ended, as records and metrics do.
+func outcome(result *Result, err error) string {
+	switch {
+	case err != nil:
+		return inference.Classify(err).Code
+	case result.IsError:
+		return "tool_error"
+	}
+	return "ok"
+}
+
+// arguments returns the canonical arguments, if they are valid.
+func (e *Entry) arguments(given json.RawMessage) (json.RawMessage, error) {
+	given = bytes.TrimSpace(given)
+	if len(given) == 0 || string(given) == "null" {
+		given = json.RawMessage("{}")
+	}
+	if len(given) > maxArguments {
+		return nil, inference.Invalid("arguments", "have %d bytes, at most %d are taken", len(given), maxArguments)
+	}
+	if given[0] != '{' {
+		return nil, inference.Invalid("arguments", "must be a JSON object")
+	}
+	out, err := canonical(given)
+	if err != nil {
+		return nil, inference.Invalid("arguments", "%v", err)
+	}
+	return out, schema.Check(e.in, out)
+}
+
+// decided calls what the policy, or an approval, lets through.
+func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, record *Record) (*Result, error) {
+	d := r.policy.Decide(ctx, q.Caller, e.Label, &e.Tool, arguments)
+	if d.Verdict == Deny {
+		return nil, fmt.Errorf("%w: %.80q", ErrNoTool, q.Tool)
+	}
+	why := ""
+	switch {
+	case q.Ask:
+		why = "the request asks for one"
+	case d.Verdict == Ask:
+		why = d.Rule
+	case r.config.Taint && e.Tool.Effects.sends() && r.taint.is(q, now()):
+		// What strangers wrote may speak through the model now.
+		why = "this conversation has read what strangers may have written"
+	}
+	record.Rule = d.Rule
+	if why != "" {
+		id, err := r.approvals.use(q, e, arguments, why, now())
+		if err != nil {
+			return nil, err
+		}
+		record.Rule, record.Approval = "approved by a person", id
+	}
+	key := e.cacheKey(q.Caller, arguments)
+	if cached := r.cache.get(key, now()); cached != nil && why == "" {
+		r.observe.ToolCacheHit(e.Label, e.Tool.Name)
+		record.Cached = true
+		r.taint.note(q, cached, now())
+		return r.deliver(ctx, q, e, cached, record)
+	}
+	result, err := r.limited(ctx, q, e, arguments, record)
+	if err != nil {
+		return nil, err
+	}
+	result.Untrusted = result.Untrusted || e.Tool.Effects.Untrusted
+	r.redactResult(result)
+	if e.cacheable > 0 && !result.IsError {
+		r.cache.put(key, result, now().Add(e.cacheable))
+	}
+	r.taint.note(q, result, now())
+	return r.deliver(ctx, q, e, result, record)
+}
+
+// limited calls within the limits of principal and connector.
+func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, record *Record) (*Result, error) {
+	c := e.connector
+	done, err := r.principals.take(q.Caller.Principal, now())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := tooFast(c.limiter, now(), c.label+" is"); err != nil {
+		return nil, err
+	}
+	timeout := e.Tool.Timeout
+	if timeout == 0 {
+		timeout = c.limits.Timeout
+	}
+	// The wait for a place in the bulkhead counts, too.
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, inference.ErrDeadline)
+	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: wait for one of its %d calls to end: %w", c.label, c.limits.Concurrent, context.Cause(ctx))
+		}
+	}
+	free := func() { <-c.slots }
+	if err := c.breaker.allow(now()); err != nil {
+		free()
+		return nil, err
+	}
+	// Nothing runs that would not be known of afterwards.
+	if err := r.journal.Intent(ctx, record); err != nil {
+		c.breaker.forgo()
+		free()
+		return nil, fmt.Errorf("record the call of %s: %w", e.Name, err)
+	}
+	result, err := r.run(ctx, q, e, arguments, free)
+	if err == nil {
+		err = e.keepsItsWord(result)
+	}
+	var said *ToolError
+	toolFailed := errors.As(err, &said)
+	gone := ctx.Err() != nil && !errors.Is(context.Cause(ctx), inference.ErrDeadline)
+	open := c.breaker.report(now(), err != nil && !toolFailed && !gone)
+	r.observe.BreakerOpen(c.label, open)
+	switch {
+	case err == nil:
+		return result, nil
+	case toolFailed:
+		return &Result{Content: []Content{{Type: ContentText, Text: said.Message}}, IsError: true}, nil
+	case ctx.Err() != nil:
+		if gone {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%s did not answer within %v: %w", e.Name, timeout, inference.ErrDeadline)
+	}
+	r.log.Error().Err(err).Str("tool", e.Name).Str("request_id", q.ID).Str("call", record.Call).Msg("a connector failed")
+	return nil, fmt.Errorf("%w: %s failed; the server's log has the details under %s", ErrUnavailable, e.Label, record.Call)
+}
+
+// run calls the connector, and answers at the deadline whether the connector does
+// or not. free is called when it has.
+func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, free func()) (*Result, error) {
+	type answer struct {
+		result *Result
+		err    error
+	}
+	answers := make(chan answer, 1)
+	progress := newProgress(q.Progress)
+	c := e.connector
+	c.running.Add(1)
+	go func() {
+		defer c.running.Done()
+		defer free()
+		var a answer
+		defer func() {
+			if p := recover(); p != nil {
+				r.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("tool", e.Name).Msg("a connector panicked")
+				a = answer{nil, fmt.Errorf("%s panicked", e.Name)}
+			}
+			answers <- a
+		}()
+		a.result, a.err = c.run.Run(ctx, &Call{
+			ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant,
+			Progress: progress.tell, Peer: q.Peer,
+		})
+		if a.err == nil && a.result == nil {
+			a.err = errors.New("the connector returned no result")
+		}
+	}()
+	defer progress.stop()
+	select {
+	case a := <-answers:
+		return a.result, a.err
+	case <-ctx.Done():
+		// What has come by now is an answer.
+		select {
+		case a := <-answers:
+			return a.result, a.err
+		default:
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// keepsItsWord says what is wrong with a result by the tool's own schema.
+func (e *Entry) keepsItsWord(result *Result) error {
+	if e.out == nil || result.IsError {
+		return nil
+	}
+	if result.Structured == nil {
+		return &ToolError{Message: fmt.Sprintf("%s promises a structured result and gave none: its answer is not passed on", e.Name)}
+	}
+	if err := schema.Check(e.out, result.Structured); err != nil {
+		return &ToolError{Message: fmt.Sprintf("the result of %s breaks the tool's own schema (%v): it is not passed on", e.Name, err)}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package router
+
+import (
+	"encoding/json"
+)
+
+// redacted stands where a pattern matched.
+const redacted = "[redacted]"
+
+// redactText replaces what the patterns of the configuration match.
+func (r *Router) redactText(text string) string {
+	for _, re := range r.redact {
+		text = re.ReplaceAllLiteralString(text, redacted)
+	}
+	return text
+}
+
+// redactResult replaces it in all text of a result: the strings of structured
+// content one by one, the names of members included, so that it stays JSON.
+func (r *Router) redactResult(result *Result) {
+	if len(r.redact) == 0 {
+		return
+	}
+	for i := range result.Content {
+		c := &result.Content[i]
+		c.Text = r.redactText(c.Text)
+		c.Contents.Text = r.redactText(c.Contents.Text)
+		c.Resource.Description = r.redactText(c.Resource.Description)
+		c.Annotations = r.redactJSON(c.Annotations)
+	}
+	result.Structured = r.redactJSON(result.Structured)
+	result.Meta = r.redactJSON(result.Meta)
+}
+
+// redactJSON redacts the strings of a JSON value. What cannot be read is dropped.
+func (r *Router) redactJSON(data json.RawMessage) json.RawMessage {
+	if len(data) == 0 {
+		return data
+	}
+	// Mostly nothing matches, and then the value stays as it was written.
+	if r.redactText(string(data)) == string(data) && !hasEscapes(data) {
+		return data
+	}
+	spelled, err := canonical(data)
+	if err != nil {
+		return nil
+	}
+	var v any
+	if err := unmarshalNumbers(spelled, &v); err != nil {
+		return nil
+	}
+	out, err := marshalPlain(r.redactValue(v))
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// hasEscapes says whether strings of data may be spelled by escapes, which a
+// pattern would not see.
+func hasEscapes(data []byte) bool {
+	for _, b := range data {
+		if b == '\\' {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Router) redactValue(v any) any {
+	switch v := v.(type) {
+	case string:
+		return r.redactText(v)
+	case json.Number:
+		// A number may be what a pattern looks for: a card, a phone.
+		if text := r.redactText(v.String()); text != v.String() {
+			return text
+		}
+		return v
+	case []any:
+		for i := range v {
+			v[i] = r.redactValue(v[i])
+		}
+		return v
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, value := range v {
+			out[r.redactText(key)] = r.redactValue(value)
+		}
+		return out
+	}
+	return v
+}
