@@ -37,6 +37,7 @@ type model struct {
 	GPULayers     int     `json:"gpu_layers"`
 	Embeds        int     `json:"embeds,omitempty"`
 	WhyNotShared  string  `json:"not_shared_because,omitempty"`
+	WhyNotStored  string  `json:"not_stored_because,omitempty"`
 	Reranks       bool    `json:"reranks,omitempty"`
 
 	Lora []adapter `json:"lora,omitempty"`
@@ -67,6 +68,7 @@ func modelSchema() string {
 		member("gpu_layers", "integer", "Layers that are computed on GPUs.", count),
 		member("embeds", "integer", "Numbers in a vector that embed gets from it; missing if it makes none.", `"minimum":1`),
 		member("not_shared_because", "string", "Why every prompt is computed from its first token; missing where prompts that begin alike share what was computed.", ""),
+		member("not_stored_because", "string", "Why prefixes that leave the cache are dropped; missing where they are kept outside of it.", ""),
 		member("reranks", "boolean", "Whether rerank can ask it; missing if not.", ""),
 		member("lora", "array", "LoRA adapters that chat and generate may use with it.", `"items":`+object("", []string{"name", "scale"},
 			member("name", "string", "The name that they take.", ""),
@@ -81,7 +83,7 @@ func describe(status inference.ModelStatus) model {
 		Description: i.Description, Architecture: i.Architecture, Quantization: i.Quantization,
 		Parameters: i.Params, FileBytes: i.FileBytes, Context: i.Context, TrainContext: i.TrainContext, Vocabulary: i.Vocabulary,
 		ChatTemplate: i.ChatTemplate, TemplateTools: i.TemplateTools, GPULayers: i.GPULayers, Embeds: i.Embedding.Width, Reranks: i.Rerank.MaxTokens > 0,
-		WhyNotShared: i.WhyNotShared,
+		WhyNotShared: i.WhyNotShared, WhyNotStored: i.WhyNotStored,
 	}
 	for _, a := range i.Adapters {
 		m.Lora = append(m.Lora, adapter{Name: a.Name, Scale: a.Scale})

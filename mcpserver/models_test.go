@@ -145,7 +145,7 @@ func TestClassifiedFailure(t *testing.T) {
 // TestModelThatSharesNothing: the reason stands wherever the model does.
 func TestModelThatSharesNothing(t *testing.T) {
 	f := saying()
-	f.list[0].Info.WhyNotShared = "it is switched off"
+	f.list[0].Info.WhyNotShared, f.list[0].Info.WhyNotStored = "it is switched off", "there is no memory for it"
 	url := serve(t, newServer(t, f))
 	eras(t, func(t *testing.T, version string) {
 		p := connect(t, url, version)
@@ -157,7 +157,7 @@ func TestModelThatSharesNothing(t *testing.T) {
 		if err := json.Unmarshal(r.Result, &listed); err != nil || listed.IsError || len(listed.StructuredContent.Models) != 2 {
 			t.Fatalf("%s %v %+v", r.Result, r.Error, err)
 		}
-		if m := listed.StructuredContent.Models; m[0].WhyNotShared != "it is switched off" || m[1].WhyNotShared != "" {
+		if m := listed.StructuredContent.Models; m[0].WhyNotShared != "it is switched off" || m[0].WhyNotStored != "there is no memory for it" || m[1].WhyNotShared+m[1].WhyNotStored != "" {
 			t.Errorf("%+v", m)
 		}
 		if _, r := p.call("2", "resources/read", `"uri":"models://tiny"`, ""); !strings.Contains(string(r.Result), `not_shared_because\":\"it is switched off`) {

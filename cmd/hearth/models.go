@@ -65,8 +65,9 @@ type modelRow struct {
 	Quantization string `json:"quantization,omitempty"`
 	Path         string `json:"path,omitempty"`
 	Error        string `json:"error,omitempty"`
-	// WhyNotShared is known of models that a server has loaded.
+	// WhyNotShared and WhyNotStored are known of models that a server has loaded.
 	WhyNotShared string `json:"not_shared_because,omitempty"`
+	WhyNotStored string `json:"not_stored_because,omitempty"`
 	// Lora are the names of its adapters.
 	Lora []string `json:"lora,omitempty"`
 }
@@ -87,7 +88,7 @@ func listModels(ctx context.Context, from *sourceFlags, cfg *Config) ([]modelRow
 			for _, a := range s.Info.Adapters {
 				lora = append(lora, a.Name)
 			}
-			rows = append(rows, modelRow{Lora: lora, ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization, WhyNotShared: s.Info.WhyNotShared})
+			rows = append(rows, modelRow{Lora: lora, ID: s.Info.ID, State: string(s.State), Context: s.Info.Context, Parameters: s.Info.Params, Quantization: s.Info.Quantization, WhyNotShared: s.Info.WhyNotShared, WhyNotStored: s.Info.WhyNotStored})
 		}
 		return rows, nil
 	}
@@ -131,6 +132,9 @@ func printModels(w io.Writer, rows []modelRow) error {
 		}
 		if r.WhyNotShared != "" {
 			fmt.Fprintf(w, "%s: prefixes are not shared: %s\n", r.ID, r.WhyNotShared)
+		}
+		if r.WhyNotStored != "" && r.WhyNotStored != r.WhyNotShared {
+			fmt.Fprintf(w, "%s: prefixes that leave the cache are not stored: %s\n", r.ID, r.WhyNotStored)
 		}
 	}
 	return nil

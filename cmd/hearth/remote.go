@@ -189,6 +189,7 @@ type wireModel struct {
 
 		PrefixSharing bool   `json:"prefix_sharing"`
 		WhyNotShared  string `json:"not_shared_because"`
+		WhyNotStored  string `json:"not_stored_because"`
 
 		Generates *bool          `json:"generates"`
 		Embedding *wireEmbedding `json:"embedding"`
@@ -209,7 +210,7 @@ func (m *wireModel) status() inference.ModelStatus {
 		s.Info.Description, s.Info.Architecture, s.Info.Quantization = d.Description, d.Architecture, d.Quantization
 		s.Info.Params, s.Info.FileBytes, s.Info.Vocabulary = d.Parameters, d.FileBytes, d.Vocabulary
 		s.Info.ChatTemplate, s.Info.TemplateTools = d.Chat, d.NativeTools
-		s.Info.PrefixSharing, s.Info.WhyNotShared = d.PrefixSharing, d.WhyNotShared
+		s.Info.PrefixSharing, s.Info.WhyNotShared, s.Info.WhyNotStored = d.PrefixSharing, d.WhyNotShared, d.WhyNotStored
 		s.Info.EmbeddingOnly = d.Generates != nil && !*d.Generates
 		if e := d.Embedding; e != nil {
 			s.Info.Embedding = inference.EmbeddingInfo{Width: e.Dimensions, MaxTokens: e.MaxTokens, Pooling: e.Pooling}

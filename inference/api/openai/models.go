@@ -35,7 +35,9 @@ type modelDetails struct {
 	// for the reason in WhyNotShared.
 	PrefixSharing bool   `json:"prefix_sharing"`
 	WhyNotShared  string `json:"not_shared_because,omitempty"`
-	Generates     bool   `json:"generates"` // it makes text
+	// WhyNotStored is empty where prefixes that leave the cache are kept outside of it.
+	WhyNotStored string `json:"not_stored_because,omitempty"`
+	Generates    bool   `json:"generates"` // it makes text
 	// Embedding is missing where the model makes no vectors.
 	Embedding *embeddingDetails `json:"embedding,omitempty"`
 	// Rerank is missing where the model scores no documents.
@@ -81,7 +83,7 @@ func wireModel(s *inference.ModelStatus) model {
 	for _, a := range i.Adapters {
 		m.Details.Lora = append(m.Details.Lora, adapterDetails{Name: a.Name, Scale: a.Scale, Bytes: a.Bytes})
 	}
-	m.Details.PrefixSharing, m.Details.WhyNotShared = i.PrefixSharing, i.WhyNotShared
+	m.Details.PrefixSharing, m.Details.WhyNotShared, m.Details.WhyNotStored = i.PrefixSharing, i.WhyNotShared, i.WhyNotStored
 	return m
 }
 
