@@ -87,7 +87,7 @@ func (l *loop) youngest(may func(*choice) bool) *choice {
 // answer goes on as if nothing had happened.
 func (l *loop) preempt(c *choice) {
 	l.preempted++
-	l.keep(c.seq, c.tokens)
+	l.save(c.seq, c.tokens)
 	l.release(c.seq, false)
 	l.queue.pushResumed(c)
 }

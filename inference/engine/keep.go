@@ -173,15 +173,23 @@ func (l *loop) loaded(s *sequence) {
 	l.noteFollowed(s.owner)
 }
 
+// save stores what s holds of key before it leaves the cache. What the step has no
+// bytes left for is lost, and counted.
+func (l *loop) save(s *sequence, key []int32) {
+	if left := l.keep(s, key); left > 0 {
+		l.store.Lost(left)
+	}
+}
+
 // keep stores what s holds of key, as far as it is not stored yet and the step has
-// bytes left to move.
-func (l *loop) keep(s *sequence, key []int32) {
+// bytes left to move, and returns how many blocks those were not enough for.
+func (l *loop) keep(s *sequence, key []int32) (left int) {
 	block := 0
 	if l.store != nil {
 		block = l.store.BlockTokens()
 	}
 	if block == 0 || s.held < block || s.owner != nil && s.owner.req.probe {
-		return
+		return 0
 	}
 	key = key[:s.held]
 	l.chain = l.store.Find(s.scope.key(), key, l.chain[:0])
@@ -189,7 +197,7 @@ func (l *loop) keep(s *sequence, key []int32) {
 	if n := len(chain); n > 0 && chain[n-1].End()-chain[n-1].Start() < block {
 		if len(key)-chain[n-1].End() < minTail {
 			l.store.Use(chain)
-			return
+			return 0
 		}
 		chain = chain[:n-1] // a longer block takes the place of the last one
 	}
@@ -207,11 +215,12 @@ func (l *loop) keep(s *sequence, key []int32) {
 			return l.b.SaveRun(s.id, int32(pos), int32(pos+n), buf)
 		})
 		if err != nil {
-			return // no room, or a window has moved on: what is not kept is computed again
+			return 0 // no room, or a window has moved on: what is not kept is computed again
 		}
 		l.saved += size
 		last, pos = b, pos+n
 	}
+	return (len(key) - pos + block - minTail) / block
 }
 
 // keepIdle stores a further part of the idle prefixes where that outlives the
@@ -247,6 +256,6 @@ func (l *loop) keepAll() {
 
 // evict stores an idle prefix and frees its cells.
 func (l *loop) evict(s *sequence) {
-	l.keep(s, l.index.keys[s.id])
+	l.save(s, l.index.keys[s.id])
 	l.drop(s)
 }

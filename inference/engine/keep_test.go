@@ -370,3 +370,23 @@ func TestReadingHoldsNobody(t *testing.T) {
 	}
 	writers.Wait()
 }
+
+// What has to leave the cache at once, and is more than a step copies, is counted.
+func TestWhatAStepCannotSaveIsCounted(t *testing.T) {
+	store, seen := newStore(t, 1<<20)
+	h := newHarness(t, enginetest.Options{Cells: 2000, Keep: true}, Config{Store: store})
+	h.put(ask(strings.Repeat("abcdefgh", 12), 5)) // 100 cells: six blocks of 16, and a tail that is not worth one
+	h.settle()
+	var s *sequence
+	for _, other := range h.l.seqs {
+		if other != nil {
+			s = other
+		}
+	}
+	h.l.saved = saveBytes
+	h.l.evict(s)
+	if store.Len() != 0 || seen.dropped[prefixstore.Unsaved] != 6 {
+		t.Errorf("%d cells were evicted: %d blocks are stored, and %v dropped", s.held, store.Len(), seen.dropped)
+	}
+	h.shut()
+}

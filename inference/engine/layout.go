@@ -190,7 +190,7 @@ func (l *loop) relayout(unified bool) {
 			room -= s.held
 		}
 		if id < 0 {
-			l.keep(s, l.index.keys[s.id])
+			l.save(s, l.index.keys[s.id])
 			gone = append(gone, s)
 			continue
 		}

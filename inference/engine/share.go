@@ -140,7 +140,7 @@ func (l *loop) park(s *sequence, c *choice) bool {
 	}
 	if l.pool && s.held < l.cfg.Prefix.MinKeep && l.running > 0 {
 		// Of a short one only what others began with is worth its cells.
-		l.keep(s, c.tokens)
+		l.save(s, c.tokens)
 		l.cut(s, s.sharedTo)
 		if s.held < l.cfg.Prefix.MinShare {
 			return false
@@ -243,7 +243,7 @@ func (l *loop) expire() {
 // shorten leaves only the first n cells of an idle prefix, and nothing if
 // another idle one holds them too.
 func (l *loop) shorten(s *sequence, n int) {
-	l.keep(s, l.index.keys[s.id])
+	l.save(s, l.index.keys[s.id])
 	key := l.index.keys[s.id][:n]
 	l.unfile(s)
 	l.cut(s, n)

@@ -28,6 +28,7 @@ const (
 	Stale    = "stale"    // its file was of another model, build or setting
 	Behind   = "behind"   // too much waited to be written
 	Failed   = "failed"   // it could not be written
+	Unsaved  = "unsaved"  // it never came: too much had to leave the cache at once
 )
 
 // Observer is told what the store does, to count it. Its methods must return at
@@ -342,6 +343,14 @@ func (s *Store) Restored(b *Block) {
 		b.read, tier = false, Disk
 	}
 	s.obs.Restored(tier, len(b.tokens))
+}
+
+// Lost counts blocks that should have come and did not, as there was no time to copy
+// them.
+func (s *Store) Lost(blocks int) {
+	for range blocks {
+		s.obs.Dropped(RAM, Unsaved)
+	}
 }
 
 // Add keeps tokens, a block or, at the end of a prefix, a shorter one, behind
