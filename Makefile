@@ -112,6 +112,10 @@ eval-tools: build yardsticks ## count right tool calls of a real model, beside l
 eval-forced: build ## right values with forced text drawn and appended, two real models (fetches 490 MB; ARGS="-prompts 30" for fewer)
 	@go run ./internal/evalforced $(ARGS) "$$($(FETCH) model)" "$$($(FETCH) tool-model)"
 
+.PHONY: soak-streams
+soak-streams: build ## 256 streams for ten minutes: memory, longest waits, processor time (a quiet machine; ARGS="-for 3m" for less)
+	@go run ./internal/soak $(ARGS) "$$($(FETCH) model)"
+
 .PHONY: cuda
 cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)
 	@$(FETCH) cuda

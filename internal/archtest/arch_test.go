@@ -82,6 +82,9 @@ var allowed = map[string][]string{
 	"hearth/internal/httpserver":         {"hearth/internal/config"},
 	"hearth/internal/netguard":           {"hearth/internal/config"},
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
+	"hearth/internal/evaltools":          {"hearth/internal/subject"},
+	"hearth/internal/evalforced":         {"hearth/internal/subject"},
+	"hearth/internal/soak":               {"hearth/internal/subject"},
 	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/mcpserver/...", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }
 

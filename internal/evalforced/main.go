@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -19,7 +14,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
+
+	"hearth/internal/subject"
 )
 
 func main() {
@@ -101,11 +97,11 @@ func row(c [2]tally) string {
 
 // measure asks a model all prompts in both modes.
 func (s *settings) measure(ctx context.Context, model string, messages io.Writer) (counts map[string][2]tally, err error) {
-	url, stop, err := s.start(ctx, model)
+	server, err := subject.Start(ctx, "/readyz", s.serve(model))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, server.Stop()) }()
 	counts = map[string][2]tally{}
 	all := tasks(s.prompts)
 	for m, mode := range modes {
@@ -116,7 +112,7 @@ func (s *settings) measure(ctx context.Context, model string, messages io.Writer
 			places <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-places }()
-				if answers[i], failures[i] = ask(ctx, url, &all[i], mode); failures[i] != nil {
+				if answers[i], failures[i] = ask(ctx, server, &all[i], mode); failures[i] != nil {
 					failures[i] = fmt.Errorf("%q: %w", all[i].prompt, failures[i])
 				}
 			})
@@ -142,50 +138,12 @@ func (s *settings) measure(ctx context.Context, model string, messages io.Writer
 	return counts, nil
 }
 
-// start runs a server and waits until it is ready.
-func (s *settings) start(ctx context.Context, model string) (url string, stop func() error, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("find a free port: %w", err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
-	var log bytes.Buffer
-	cmd := exec.Command(s.hearth, "serve", "--model", model, "--listen", "127.0.0.1:"+port, "--context", "8192",
-		"--sequences", strconv.Itoa(atOnce), "--threads", strconv.Itoa(s.threads))
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("start %s: %w", s.hearth, err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = func() error {
-		// A process that is gone already is what is wanted.
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-			return nil
-		case <-time.After(20 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-			return fmt.Errorf("%s did not end when it was told to", s.hearth)
-		}
-	}
-	url = "http://127.0.0.1:" + port
-	for {
-		select {
-		case err := <-ended:
-			return "", nil, fmt.Errorf("%s ended: %w\n%s", s.hearth, err, log.String())
-		case <-ctx.Done():
-			return "", nil, errors.Join(ctx.Err(), stop())
-		case <-time.After(100 * time.Millisecond):
-		}
-		if r, err := http.Get(url + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return url, stop, nil
-			}
+// serve is the command line of Hearth on a port.
+func (s *settings) serve(model string) func(port string) []string {
+	return func(port string) []string {
+		return []string{
+			s.hearth, "serve", "--model", model, "--listen", "127.0.0.1:" + port, "--context", "8192",
+			"--sequences", strconv.Itoa(atOnce), "--threads", strconv.Itoa(s.threads),
 		}
 	}
 }
@@ -197,43 +155,13 @@ type answer struct {
 }
 
 // ask puts one prompt.
-func ask(ctx context.Context, url string, t *task, mode string) (answer, error) {
-	body, err := json.Marshal(map[string]any{
+func ask(ctx context.Context, server *subject.Server, t *task, mode string) (answer, error) {
+	var message struct {
+		Content string `json:"content"`
+	}
+	tokens, err := server.Chat(ctx, map[string]any{
 		"messages": []map[string]string{{"role": "user", "content": t.prompt}}, "temperature": 0, "max_tokens": 300, "forced_text": mode,
 		"response_format": map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "document", "strict": true, "schema": t.kind.schema}},
-	})
-	if err != nil {
-		return answer{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	reply, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	var a struct {
-		Choices []struct {
-			Message struct {
-				Content string `json:"content"`
-			} `json:"message"`
-		} `json:"choices"`
-		Usage struct {
-			Completion int `json:"completion_tokens"`
-		} `json:"usage"`
-	}
-	if resp.StatusCode != http.StatusOK {
-		return answer{}, fmt.Errorf("status %d: %s", resp.StatusCode, reply)
-	}
-	if err := json.Unmarshal(reply, &a); err != nil || len(a.Choices) != 1 {
-		return answer{}, fmt.Errorf("no answer with one choice: %w: %s", err, reply)
-	}
-	return answer{text: a.Choices[0].Message.Content, tokens: a.Usage.Completion}, nil
+	}, &message)
+	return answer{text: message.Content, tokens: tokens}, err
 }

@@ -1,24 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
+
+	"hearth/internal/subject"
 )
 
 func main() {
@@ -81,11 +78,11 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 
 // measure asks all questions of one system and counts the right answers by mode.
 func (s *settings) measure(ctx context.Context, system string, messages io.Writer) (_ map[string]int, err error) {
-	url, stop, err := s.start(ctx, system)
+	server, err := s.start(ctx, system)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, server.Stop()) }()
 	counts := map[string]int{}
 	for _, mode := range modes {
 		all := questions()
@@ -98,7 +95,7 @@ func (s *settings) measure(ctx context.Context, system string, messages io.Write
 			wg.Go(func() {
 				defer func() { <-places }()
 				var err error
-				if answers[i], err = ask(ctx, url, all[i].text, mode); err != nil {
+				if answers[i], err = ask(ctx, server, all[i].text, mode); err != nil {
 					failures[i] = fmt.Errorf("%s: %q: %w", system, all[i].text, err)
 				}
 			})
@@ -119,61 +116,17 @@ func (s *settings) measure(ctx context.Context, system string, messages io.Write
 	return counts, nil
 }
 
-// start runs a server and waits until it answers. Its output goes to a file that
-// lasts only if it fails.
-func (s *settings) start(ctx context.Context, system string) (url string, stop func() error, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("find a free port: %w", err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
-	threads := strconv.Itoa(s.threads)
-	argv := []string{s.hearth, "serve", "--model", s.model, "--listen", "127.0.0.1:" + port, "--context", "8192", "--sequences", strconv.Itoa(atOnce), "--threads", threads}
+// start runs a server and waits until it answers.
+func (s *settings) start(ctx context.Context, system string) (*subject.Server, error) {
+	n, threads := strconv.Itoa(atOnce), strconv.Itoa(s.threads)
 	if system == "llama-server" {
-		argv = []string{s.llama, "-m", s.model, "--host", "127.0.0.1", "--port", port, "-c", "8192", "-np", strconv.Itoa(atOnce), "-t", threads, "--jinja"}
+		return subject.Start(ctx, "/health", func(port string) []string {
+			return []string{s.llama, "-m", s.model, "--host", "127.0.0.1", "--port", port, "-c", "8192", "-np", n, "-t", threads, "--jinja"}
+		})
 	}
-	var log bytes.Buffer
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("start %s: %w", argv[0], err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = func() error {
-		// A process that is gone already is what is wanted.
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-			return nil
-		case <-time.After(20 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-			return fmt.Errorf("%s did not end when it was told to", argv[0])
-		}
-	}
-	url = "http://127.0.0.1:" + port
-	health := url + "/health"
-	if system == "hearth" {
-		health = url + "/readyz"
-	}
-	for {
-		select {
-		case err := <-ended:
-			return "", nil, fmt.Errorf("%s ended: %w\n%s", argv[0], err, log.String())
-		case <-ctx.Done():
-			return "", nil, errors.Join(ctx.Err(), stop())
-		case <-time.After(100 * time.Millisecond):
-		}
-		if r, err := http.Get(health); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return url, stop, nil
-			}
-		}
-	}
+	return subject.Start(ctx, "/readyz", func(port string) []string {
+		return []string{s.hearth, "serve", "--model", s.model, "--listen", "127.0.0.1:" + port, "--context", "8192", "--sequences", n, "--threads", threads}
+	})
 }
 
 // answer is what a server says to one question.
@@ -183,43 +136,15 @@ type answer struct {
 }
 
 // ask puts one question.
-func ask(ctx context.Context, url, text, mode string) (answer, error) {
-	var none answer
-	body, err := json.Marshal(map[string]any{
+func ask(ctx context.Context, server *subject.Server, text, mode string) (a answer, err error) {
+	_, err = server.Chat(ctx, map[string]any{
 		"messages": []map[string]string{{"role": "user", "content": text}}, "tools": tools, "tool_choice": mode,
 		"temperature": 0, "max_tokens": 100, "parallel_tool_calls": false,
-	})
-	if err != nil {
-		return none, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
-	if err != nil {
-		return none, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return none, err
-	}
-	defer resp.Body.Close()
-	reply, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return none, err
-	}
-	var a struct {
-		Choices []struct {
-			Message answer `json:"message"`
-		} `json:"choices"`
-	}
-	if resp.StatusCode != http.StatusOK {
+	}, &a)
+	var status *subject.StatusError
+	if mode == "required" && errors.As(err, &status) && status.Status == http.StatusInternalServerError {
 		// llama-server fails where its parser finds no call: an answer like another
-		if mode == "required" && resp.StatusCode == http.StatusInternalServerError {
-			return answer{Content: string(reply)}, nil
-		}
-		return none, fmt.Errorf("status %d: %s", resp.StatusCode, reply)
+		return answer{Content: status.Body}, nil
 	}
-	if err := json.Unmarshal(reply, &a); err != nil || len(a.Choices) != 1 {
-		return none, fmt.Errorf("no answer with one choice: %w: %s", err, reply)
-	}
-	return a.Choices[0].Message, nil
+	return a, err
 }
