@@ -17,9 +17,11 @@
 //	yardsticks     compile llama-server and the benches into build/out/yardsticks
 //	cuda           compile the CUDA backend into build/out/lib
 //	venv           make the Python environment of the tests and print its python
+//	npm            fetch the Node.js packages of the tests and print their folder
 //
 // What is fetched is named, with version and sha256, in third_party/pins.json
-// (tests/requirements.txt for the Python environment); nothing else is. A file
+// (tests/requirements.txt for the Python environment, tests/npm for Node.js);
+// nothing else is. A file
 // becomes visible under its name only after its checksum was found right.
 //
 // Everything lands in a cache outside the checkout, $XDG_CACHE_HOME/hearth
@@ -31,12 +33,13 @@
 //	native/KEY/     one native build; KEY hashes pin, flags and compiler
 //	models/         model files
 //	venv/KEY/       one Python environment; KEY hashes requirements and python
+//	npm/KEY/        Node.js and its packages; KEY hashes tests/npm and processor
 //	locks/          one lock file for each thing that one process may make
 //
 // Where HEARTH_THIRD_PARTY_DIR names a folder, files are taken from there and
 // the network is never used; the downloads folder of another machine serves.
-// Otherwise they come through the pip of this machine, hence with the index,
-// credentials, proxy and certificates that are configured for it.
+// Otherwise they come through the pip and the npm of this machine, hence with the
+// index, credentials, proxy and certificates that are configured for them.
 //
 // The program runs before any native library exists, so it imports none of
 // Hearth's other packages. It is a single goroutine but for the reading of a

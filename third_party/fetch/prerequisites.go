@@ -27,6 +27,7 @@ var prerequisiteList = []prerequisite{
 	{"Python 3", "python3", []string{"python3", "--version"}},
 	{"pip for Python 3", "python3-pip", []string{"python3", "-m", "pip", "--version"}},
 	{"git", "git", []string{"git", "--version"}},
+	{"npm", "npm", []string{"npm", "--version"}}, // fetches the Node.js packages of the tests
 	// For tests, which start their own: /usr/sbin is not in everybody's PATH.
 	{"nginx", "nginx", []string{"sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"}},
 }
