@@ -54,7 +54,7 @@ func fakePath(t *testing.T, scripts map[string]string) string {
 
 func TestPrerequisitesNameTheCommand(t *testing.T) {
 	fakePath(t, map[string]string{
-		"cc": "exit 0", "git": "exit 0", "python3": `[ "$1" != -m ]`,
+		"cc": "exit 0", "git": "exit 0", "npm": "exit 0", "python3": `[ "$1" != -m ]`,
 		"apt-get": "exit 7", "sudo": "exit 1",
 	})
 	a, _ := testApp(t)
@@ -71,7 +71,7 @@ func TestPrerequisitesInstall(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
 	fakePath(t, map[string]string{
-		"cc": "exit 0", "git": "exit 0", "python3": "exit 0",
+		"cc": "exit 0", "git": "exit 0", "npm": "exit 0", "python3": "exit 0",
 		"apt-get": `echo "$@" >>"$LOG"`,
 		"sudo":    `[ "$1" = -n ] && shift; [ "$1" = true ] || exec "$@"`,
 	})
