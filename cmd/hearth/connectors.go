@@ -13,6 +13,7 @@ import (
 	"hearth/internal/config"
 	"hearth/internal/telemetry"
 	"hearth/mcpserver/connector/files"
+	"hearth/mcpserver/connector/openapi"
 	"hearth/mcpserver/router"
 )
 
@@ -23,7 +24,8 @@ type ConnectorConfig struct {
 	Name           string `yaml:"name"`
 	router.Options `yaml:",inline"`
 
-	Files *files.Config `yaml:"files"`
+	Files   *files.Config   `yaml:"files"`
+	OpenAPI *openapi.Config `yaml:"openapi"`
 }
 
 // connectorDeps is what connectors are made with.
@@ -48,6 +50,15 @@ var connectorKinds = []connectorKind{
 		resolve: func(c *ConnectorConfig, dir string) { c.Files.Resolve(dir) },
 		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
 			return files.New(*c.Files, d.log)
+		},
+	},
+	{
+		key:     "openapi",
+		given:   func(c *ConnectorConfig) bool { return c.OpenAPI != nil },
+		check:   func(c *ConnectorConfig) error { return c.OpenAPI.Check() },
+		resolve: func(c *ConnectorConfig, dir string) { c.OpenAPI.Resolve(dir) },
+		open: func(ctx context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+			return openapi.New(ctx, *c.OpenAPI, c.Name, d.log)
 		},
 	},
 }
