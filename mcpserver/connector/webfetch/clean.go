@@ -162,34 +162,3 @@ func tidy(n *html.Node, base *url.URL) {
 	}
 	n.Attr = kept
 }
-
-// readable drops characters that nobody sees and that can carry text for models
-// only: tags, zero-width characters, directions, controls. Joiners inside of
-// words of scripts that need them, and of emoji, stay.
-func readable(s string) string {
-	if strings.IndexFunc(s, invisible) < 0 {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if invisible(r) {
-			return -1
-		}
-		return r
-	}, s)
-}
-
-func invisible(r rune) bool {
-	switch {
-	case r == '\n' || r == '\t':
-		return false
-	case r < ' ' || r >= 0x7f && r < 0xa0:
-		return true
-	case r == 0xad || r == 0x200b || r == 0x2060 || r == 0xfeff || r == 0x180e:
-		return true
-	case r >= 0x200e && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2061 && r <= 0x206f, r >= 0xfff0 && r <= 0xfffb:
-		return true
-	case r >= 0xe0000 && r <= 0xe0fff: // tags, and variation selectors beyond the usual
-		return true
-	}
-	return false
-}

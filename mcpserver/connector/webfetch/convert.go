@@ -16,6 +16,8 @@ import (
 	"github.com/JohannesKaufmann/html-to-markdown/v2/plugin/table"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"hearth/internal/plain"
 )
 
 // Bounds of what is converted.
@@ -54,11 +56,11 @@ func convert(source string, from *url.URL, whole bool) (d document, err error) {
 		return document{}, fmt.Errorf("%w: %v", errConvert, err)
 	}
 	flatten(doc, 0, 0)
-	d.title = oneLine(find(doc, atom.Title), 300)
+	d.title = plain.Line(find(doc, atom.Title), 300)
 	if !whole {
 		if main, ok := mainPart(doc, from); ok {
 			main.cut = d.cut
-			main.title = firstOf(oneLine(main.title, 300), d.title)
+			main.title = firstOf(plain.Line(main.title, 300), d.title)
 			return main, nil
 		}
 	}
@@ -120,7 +122,7 @@ func markdown(n *html.Node) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %v", errConvert, err)
 	}
-	return strings.TrimSpace(readable(string(out))), nil
+	return strings.TrimSpace(plain.Text(string(out))), nil
 }
 
 // find returns the text of the first element of a kind.
@@ -148,16 +150,6 @@ func count(n *html.Node, limit int) int {
 		}
 	}
 	return total
-}
-
-// oneLine brings a text that stands in a header of the result onto one line of at
-// most limit characters.
-func oneLine(s string, limit int) string {
-	s = strings.Join(strings.Fields(readable(s)), " ")
-	if utf8.RuneCountInString(s) > limit {
-		s = string([]rune(s)[:limit]) + "…"
-	}
-	return s
 }
 
 func firstOf(texts ...string) string {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/html/charset"
 
 	"hearth/internal/netguard"
+	"hearth/internal/plain"
 	"hearth/mcpserver/router"
 )
 
@@ -124,7 +125,7 @@ func (f *Connector) read(resp *http.Response, whole bool) (*page, error) {
 		p.notes = append(p.notes, fmt.Sprintf("The host calls the character set %.40q; the text is %s.", set, used))
 	}
 	if !isHTML(kind) {
-		p.text = strings.TrimSpace(readable(strings.ReplaceAll(text, "\r\n", "\n")))
+		p.text = strings.TrimSpace(plain.Text(strings.ReplaceAll(text, "\r\n", "\n")))
 	} else {
 		d, err := convert(text, resp.Request.URL, whole)
 		if err != nil {
@@ -155,11 +156,11 @@ func noText(kind string, resp *http.Response) error {
 		size = "of " + strconv.FormatInt(resp.ContentLength, 10) + " bytes"
 	}
 	name := path.Base(resp.Request.URL.Path)
-	what := "a file of type " + oneLine(kind, 100)
+	what := "a file of type " + plain.Line(kind, 100)
 	if kind == "application/pdf" {
 		what = "a PDF (application/pdf)"
 	}
-	return &router.ToolError{Message: fmt.Sprintf("%s is %s, %s. This tool reads HTML, plain text, markdown, JSON and XML only.", strconv.Quote(oneLine(name, 100)), what, size)}
+	return &router.ToolError{Message: fmt.Sprintf("%s is %s, %s. This tool reads HTML, plain text, markdown, JSON and XML only.", strconv.Quote(plain.Line(name, 100)), what, size)}
 }
 
 func statusText(resp *http.Response) string {
@@ -171,7 +172,7 @@ func statusText(resp *http.Response) string {
 		text += ": the page is not open to everybody"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if s := resp.Header.Get("Retry-After"); s != "" {
-			text += "; it asks to try again after " + oneLine(s, 40)
+			text += "; it asks to try again after " + plain.Line(s, 40)
 			if _, err := strconv.Atoi(s); err == nil {
 				text += " seconds"
 			}

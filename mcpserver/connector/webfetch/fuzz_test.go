@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"hearth/internal/plain"
 )
 
 // Whatever a host sends becomes text, or an error: no panic, nothing invisible,
@@ -46,7 +48,7 @@ func FuzzPage(f *testing.F) {
 			return
 		}
 		for _, text := range []string{d.text, d.title} {
-			if !utf8.ValidString(text) || strings.IndexFunc(text, invisible) >= 0 {
+			if !utf8.ValidString(text) || strings.IndexFunc(text, plain.Invisible) >= 0 {
 				t.Errorf("%q has what nobody sees", text)
 			}
 		}
