@@ -14,6 +14,8 @@ import (
 	"hearth/internal/telemetry"
 	"hearth/mcpserver/connector/files"
 	"hearth/mcpserver/connector/openapi"
+	"hearth/mcpserver/connector/webfetch"
+	"hearth/mcpserver/connector/websearch"
 	"hearth/mcpserver/router"
 )
 
@@ -24,8 +26,10 @@ type ConnectorConfig struct {
 	Name           string `yaml:"name"`
 	router.Options `yaml:",inline"`
 
-	Files   *files.Config   `yaml:"files"`
-	OpenAPI *openapi.Config `yaml:"openapi"`
+	Files     *files.Config     `yaml:"files"`
+	OpenAPI   *openapi.Config   `yaml:"openapi"`
+	WebFetch  *webfetch.Config  `yaml:"webfetch"`
+	WebSearch *websearch.Config `yaml:"websearch"`
 }
 
 // connectorDeps is what connectors are made with.
@@ -59,6 +63,23 @@ var connectorKinds = []connectorKind{
 		resolve: func(c *ConnectorConfig, dir string) { c.OpenAPI.Resolve(dir) },
 		open: func(ctx context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
 			return openapi.New(ctx, *c.OpenAPI, c.Name, d.log)
+		},
+	},
+	{
+		key:   "webfetch",
+		given: func(c *ConnectorConfig) bool { return c.WebFetch != nil },
+		check: func(c *ConnectorConfig) error { return c.WebFetch.Check() },
+		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+			return webfetch.New(*c.WebFetch, d.log)
+		},
+	},
+	{
+		key:     "websearch",
+		given:   func(c *ConnectorConfig) bool { return c.WebSearch != nil },
+		check:   func(c *ConnectorConfig) error { return c.WebSearch.Check() },
+		resolve: func(c *ConnectorConfig, dir string) { c.WebSearch.Resolve(dir) },
+		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+			return websearch.New(*c.WebSearch, d.log)
 		},
 	},
 }
