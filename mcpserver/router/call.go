@@ -248,6 +248,11 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 
 // keepsItsWord says what is wrong with a result by the tool's own schema.
 func (e *Entry) keepsItsWord(result *Result) error {
+	if len(result.Structured) == 0 {
+		result.Structured = nil
+	} else if text := bytes.TrimSpace(result.Structured); len(text) == 0 || text[0] != '{' || !json.Valid(text) {
+		return &ToolError{Message: fmt.Sprintf("the structured result of %s is no JSON object: it is not passed on", e.Name)}
+	}
 	if e.out == nil || result.IsError {
 		return nil
 	}
