@@ -34,6 +34,9 @@ type Traits struct {
 	// streams that a sequence holds a cell of its own where it could share one.
 	// CopyCost is what Relayout takes for each cell. All are 0 without Streams.
 	ScanCost, ReadCost, CopyCost float64
+	// Aside is how many cells the sequences may have of which a prompt is computed
+	// beside the Decodes, those to be computed included; 0: it is not possible.
+	Aside int
 	// Adapters is how many LoRA adapters a Decode may compute with.
 	Adapters int
 	// Keep says that runs of cells can be saved, and loaded again with the tokens

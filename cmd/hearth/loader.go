@@ -195,7 +195,7 @@ func (p *Placement) context(sequences int) llama.ContextOptions {
 	return llama.ContextOptions{
 		Cells: p.Context, Sequences: sequences, Batch: p.Batch, MicroBatch: p.MicroBatch,
 		Threads: threads, ThreadsBatch: threads, KVType: p.KVType,
-		FlashAttention: p.FlashAttention, Unified: p.KVLayout != "split", Streams: p.KVLayout == "auto", OffloadKQV: true,
+		FlashAttention: p.FlashAttention, Unified: p.KVLayout != "split", Streams: p.KVLayout == "auto", Aside: true, OffloadKQV: true,
 		WindowOnly: !p.SWAFull,
 	}
 }

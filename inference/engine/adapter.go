@@ -85,7 +85,7 @@ func (l *loop) takeTurn() {
 	more := false
 	for _, s := range l.seqs[:l.t.Sequences] {
 		switch {
-		case s == nil || s.owner == nil || s.waits():
+		case s == nil || s.owner == nil || s.waits() || s.aside:
 		case s.scope.adapters == t.key:
 			more = true
 		case next == nil || s.passed > next.passed || s.passed == next.passed && s.ticket < next.ticket:

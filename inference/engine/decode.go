@@ -103,20 +103,26 @@ func (l *loop) resync(err error) {
 		if s == nil {
 			continue
 		}
-		holds := int(l.b.SeqPosMax(s.id)) + 1
-		switch {
-		case holds == s.held:
-		case s.owner == nil:
-			l.drop(s)
-		case holds < s.held:
-			l.cells.trim(&s.chain, max(holds, 0))
-			l.change(s, max(holds, 0), s.promised, s.end)
-		default:
-			if !l.b.SeqRemove(s.id, int32(s.held), -1) {
-				l.b.SeqRemove(s.id, -1, -1)
-				l.cells.trim(&s.chain, 0)
-				l.change(s, 0, s.promised, s.end)
-			}
+		l.recount(s)
+	}
+}
+
+// recount takes over what the backend holds of s where that is not what the books
+// say. An idle prefix of which that is so is dropped.
+func (l *loop) recount(s *sequence) {
+	holds := int(l.b.SeqPosMax(s.id)) + 1
+	switch {
+	case holds == s.held:
+	case s.owner == nil:
+		l.drop(s)
+	case holds < s.held:
+		l.cells.trim(&s.chain, max(holds, 0))
+		l.change(s, max(holds, 0), s.promised, s.end)
+	default:
+		if !l.b.SeqRemove(s.id, int32(s.held), -1) {
+			l.b.SeqRemove(s.id, -1, -1)
+			l.cells.trim(&s.chain, 0)
+			l.change(s, 0, s.promised, s.end)
 		}
 	}
 }

@@ -31,6 +31,9 @@
 // meanwhile (ahead.go). Until that batch is done too, the loop leaves mailbox and
 // memory alone; a letter in the mailbox keeps further batches from going ahead.
 //
+// While some decode, prompts of some length are computed between the steps, in slices
+// of time, where the backend can (aside.go).
+//
 // While few sequences run, tokens that followed the same words earlier in the
 // text are guessed, and computed in the same step (lookup.go). So is what a grammar
 // leaves no choice about, however many run, or it is appended without a draw
@@ -54,6 +57,8 @@
 //   - A shared cell has the same token at the same position for all who hold it.
 //     Cells are moved only all together, when their layout changes (layout.go).
 //     The last token of a prompt is always computed.
+//   - What is computed aside joins its sequences when all of it is there; before that
+//     the books know nothing of it.
 //   - A prefix is found only by requests of the tenant that computed it, and that
 //     compute with the same adapters: in the cache, and in the store of prefixes
 //     that had to leave it (keep.go).

@@ -37,12 +37,20 @@ func (h *harness) turn() bool {
 	if !h.l.ahead {
 		h.e.collect(h.l)
 	}
-	steps := h.l.steps
+	steps, joins := h.l.steps, h.l.aside.joins
 	worked := h.l.step()
 	if h.l.steps > steps {
 		for _, p := range h.l.parts {
 			from := int(h.l.batch.Pos[p.first])
 			h.computed[p.c] += max(min(from+p.n, len(p.c.req.Prompt))-from, 0)
+		}
+	}
+	if h.l.aside.joins > joins {
+		for _, p := range h.l.aside.parts {
+			if p.s != nil {
+				c := p.s.owner
+				h.computed[c] += max(min(p.from+p.n, len(c.req.Prompt))-p.from, 0)
+			}
 		}
 	}
 	h.e.publish(h.l)

@@ -24,6 +24,7 @@ type sequence struct {
 	promised int                  // cells that will come from source
 	blocks   []*prefixstore.Block // that are still to be loaded, in their order
 	passed   int                  // steps of other adapters since the last of its own
+	aside    bool                 // its next tokens are computed beside the steps
 	own      bool                 // what comes from source is copied: it takes cells of its own
 	copies   int                  // cells that were copied, where a pool would share them
 
@@ -76,6 +77,7 @@ type loop struct {
 	dirty   bool   // something changed that may let a waiting choice in
 	pace    pace
 	turns   adapterTurns
+	aside   aside
 
 	// Of the store of prefixes: see keep.go.
 	store   *prefixstore.Store   // nil: there is none
@@ -130,6 +132,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 			target: float64(cfg.TargetITL), min: cfg.MinChunk,
 			max: min(cfg.MaxChunk, capacity(t)),
 		},
+		aside:    aside{least: asideLeast, most: asideMost, cells: asideCells},
 		rows:     make([]inference.SampleRow, 0, cfg.Sequences+cfg.guesses()),
 		sampled:  make([]inference.Sampled, cfg.Sequences+cfg.guesses()),
 		sampling: make([]*choice, 0, cfg.Sequences),
@@ -181,8 +184,12 @@ func (l *loop) step() bool {
 	l.closeGaps()
 	l.grow()
 	l.expire()
-	if l.running > 0 && l.compute() {
-		return true
+	if l.running > 0 {
+		began := l.now()
+		computed := l.compute()
+		if l.advanceAside(l.now().Sub(began)) || computed {
+			return true
+		}
 	}
 	return loaded || l.dirty && l.queue.size > 0 || l.running == 0 && l.keepIdle()
 }

@@ -1,6 +1,10 @@
 package engine
 
-import "hearth/inference"
+import (
+	"time"
+
+	"hearth/inference"
+)
 
 // Decoder computes. All methods but Hold are called from the one goroutine of the
 // loop.
@@ -59,6 +63,24 @@ type Keeper interface {
 	LoadRun(seq, p0, p1 int32, data []byte) error
 }
 
+// Aside computes prompts beside the Steps, a slice of time at a time. It is asked
+// only where Traits.Aside is not 0, and not while a Step has gone ahead.
+type Aside interface {
+	// BeginAside takes on b, at most Traits.MicroBatch tokens that go on from the
+	// ends of their sequences, without rows. What those hold and b together are at
+	// most Traits.Aside cells, where the first Shared cells of From in a share need
+	// not be held again if With, which comes before it in b, holds the same tokens
+	// there. They are computed with the adapters that are set now.
+	BeginAside(b *inference.Batch, shares []inference.SeqMove) error
+	// AdvanceAside computes for about d, and reports whether all is computed.
+	AdvanceAside(d time.Duration) (done bool, err error)
+	// EndAside ends what BeginAside began. If all is computed, the cells join the
+	// sequences that moves names: To, which ends where From ended then. What is not
+	// named is lost, and so is everything before all is computed. After an error
+	// sequences of moves may have lost cells.
+	EndAside(moves []inference.SeqMove) error
+}
+
 // Samplers makes samplers. NewSampler may be called from any goroutine.
 type Samplers interface {
 	// NewSampler refuses an impossible grammar with an *inference.InvalidError.
@@ -80,6 +102,7 @@ type Backend interface {
 	Decoder
 	Memory
 	Keeper
+	Aside
 	Samplers
 	Vocabulary
 }

@@ -11,7 +11,7 @@ type Observer interface {
 	// computed; probes are not counted.
 	Running(n int)
 	// Step reports one batch: rows that decode, prompt tokens, and the time for
-	// computing and sampling.
+	// computing and sampling; or one chunk that was computed aside, without rows.
 	Step(decodeRows, prefillTokens int, d time.Duration)
 	// Guessed reports the guesses of one step in one choice, and how many of them
 	// were right.

@@ -44,7 +44,26 @@ func drawOptions(t *rapid.T) enginetest.Options {
 	if !o.Split && !o.NoTrim && !o.NoShare && o.Window == 0 && o.Sequences > 1 {
 		drawLayouts(t, &o)
 	}
+	if o.Aside = rapid.SampledFrom([]int{0, 20, 400}).Draw(t, "aside"); o.Aside > 0 {
+		drawAside(t, &o)
+	}
 	return o
+}
+
+// drawAside lets what is computed aside take a while, or fail.
+func drawAside(t *rapid.T, o *enginetest.Options) {
+	o.AsideSlices = rapid.IntRange(1, 5).Draw(t, "slices")
+	op := rapid.SampledFrom([]string{"", "", "begin", "advance", "end"}).Draw(t, "fails aside")
+	left := rapid.IntRange(0, 4).Draw(t, "before it fails")
+	o.OnAside = func(at string) error {
+		if at == op {
+			left--
+		}
+		if at != op || left >= 0 {
+			return nil
+		}
+		return inference.ErrDecodeFatal
+	}
 }
 
 // drawLayouts lets the cells be moved often, or never.
@@ -167,7 +186,11 @@ type asked struct {
 
 // TestAnyOrder submits, cancels, closes and steps in any order, on any shape of
 // backend: nothing is lost, and every answer is the reference's.
-func TestAnyOrder(t *testing.T) { anyOrder(t, nil) }
+func TestAnyOrder(t *testing.T) {
+	if joins := anyOrder(t, nil); joins == 0 {
+		t.Error("no prompt was computed aside")
+	}
+}
 
 // TestAnyOrderWithAStore does so with a store behind the cache.
 func TestAnyOrderWithAStore(t *testing.T) {
@@ -178,15 +201,22 @@ func TestAnyOrderWithAStore(t *testing.T) {
 	}
 }
 
-func anyOrder(t *testing.T, seen *counted) {
+// anyOrder returns how many chunks were computed aside.
+func anyOrder(t *testing.T, seen *counted) (joins uint64) {
 	rapid.Check(t, func(rt *rapid.T) {
 		o, c := drawOptions(rt), drawConfig(rt)
 		if seen != nil {
 			c.Store = drawStore(rt, &o, seen)
 			defer c.Store.Close()
 		}
+		drawn := aside{
+			least: rapid.IntRange(1, 10).Draw(rt, "least aside"),
+			most:  rapid.IntRange(10, 64).Draw(rt, "most aside"),
+			cells: rapid.IntRange(1, 200).Draw(rt, "cells aside"),
+		}
 		h := newHarness(t, o, c)
 		h.t = rapidTB{t, rt}
+		h.l.aside.least, h.l.aside.most, h.l.aside.cells = drawn.least, drawn.most, drawn.cells
 		var all []*asked
 		for range rapid.IntRange(1, 40).Draw(rt, "actions") {
 			switch rapid.IntRange(0, 9).Draw(rt, "action") {
@@ -220,6 +250,7 @@ func anyOrder(t *testing.T, seen *counted) {
 			}
 		}
 		h.shut()
+		joins += h.l.aside.joins
 		for i, a := range all {
 			a.cancel()
 			// After the end every stream has ended, whatever became of it.
@@ -232,6 +263,7 @@ func anyOrder(t *testing.T, seen *counted) {
 			}
 		}
 	})
+	return joins
 }
 
 // ask submits a drawn request.
@@ -271,7 +303,7 @@ func (h *harness) compare(rt *rapid.T, i int, a *asked) {
 // what it reports as cached.
 func (h *harness) compareCached(rt *rapid.T, i int, a *asked, u inference.Usage) {
 	for c, computed := range h.computed {
-		if c.req.stream != a.s || c.index != 0 || h.l.preempted > 0 {
+		if c.req.stream != a.s || c.index != 0 || h.l.preempted > 0 || h.l.aside.off {
 			continue
 		}
 		if want := len(a.r.Prompt) - computed; u.CachedTokens != want {

@@ -17,6 +17,11 @@ func (l *loop) plan(limit int) {
 	if l.rowCount > 0 || l.turns.elsewhere > 0 {
 		room = min(room, l.pace.chunk(crowd(l.rowCount+l.turns.elsewhere, l.running-l.rowCount-l.turns.elsewhere)))
 	}
+	l.orderPrefills()
+	l.chooseAside()
+	if l.aside.state != asideNone && l.rowCount > 0 {
+		room /= 2 // the other half of the time is the chunk's
+	}
 	l.planPrefills(room)
 }
 
@@ -29,7 +34,7 @@ func (l *loop) planRows(limit int) {
 	l.turn = 0
 	for i := range n {
 		s := l.seqs[(start+i)%n]
-		if s == nil || s.owner == nil || s.waits() {
+		if s == nil || s.owner == nil || s.waits() || s.aside {
 			continue
 		}
 		c := s.owner
@@ -57,13 +62,13 @@ func (l *loop) planRows(limit int) {
 	}
 }
 
-// planPrefills shares room tokens out among the prompts, the shortest first.
+// orderPrefills sorts the prompts, the shortest first.
 // Who waits gains on the others with every token that they get, so that a long
 // prompt is not passed by short ones for ever. Of twice the share, a prompt counts
 // as half as long. A leader is as urgent as the most urgent
 // of those who follow it.
-func (l *loop) planPrefills(room int) {
-	if room <= 0 || len(l.prefills) == 0 {
+func (l *loop) orderPrefills() {
+	if len(l.prefills) == 0 {
 		return
 	}
 	for _, c := range l.prefills {
@@ -84,10 +89,17 @@ func (l *loop) planPrefills(room int) {
 	slices.SortFunc(l.prefills, func(a, b *choice) int {
 		return cmp.Or(cmp.Compare(a.urgency, b.urgency), cmp.Compare(a.seq.ticket, b.seq.ticket))
 	})
+}
+
+// planPrefills shares room tokens out among the prompts in their order.
+func (l *loop) planPrefills(room int) {
 	for _, c := range l.prefills {
 		n := min(c.remaining(), room)
-		if n == 0 {
+		if n <= 0 {
 			break
+		}
+		if l.waitsForAside(c) {
+			continue
 		}
 		l.add(c, n)
 		room -= n
@@ -126,10 +138,15 @@ func (l *loop) account() (prefilled int) {
 	if prefilled == 0 {
 		return 0
 	}
+	l.giveCredit(prefilled)
+	return prefilled
+}
+
+// giveCredit lets those who wait gain on those whose tokens were computed.
+func (l *loop) giveCredit(prefilled int) {
 	for _, s := range l.seqs[:l.t.Sequences] {
 		if s != nil && s.owner != nil && !s.owner.decodes() {
 			s.owner.credit += prefilled
 		}
 	}
-	return prefilled
 }

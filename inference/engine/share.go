@@ -107,6 +107,7 @@ func (l *loop) release(s *sequence, keep bool) {
 	c := s.owner
 	l.unfile(s)
 	l.leave(s)
+	l.leaveAside(s)
 	l.endLoad(s)
 	s.source = nil
 	l.change(s, s.held, 0, 0)

@@ -35,6 +35,7 @@ type ContextOptions struct {
 	FlashAttention string
 	Unified        bool // all sequences share one pool of cells
 	Streams        bool // with Unified: Relayout shall be possible, if it can be; see Traits.Streams
+	Aside          bool // prompts shall be computed beside the Steps, if they can be; see Traits.Aside
 	OffloadKQV     bool // cells and attention on the GPU, for the layers there
 	// WindowOnly: layers with a sliding window keep no more than it. That takes
 	// less memory, and no prefixes are shared.
@@ -130,6 +131,7 @@ type Context struct {
 	stamp [maxSequences]uint64
 	batch uint64
 	draw  drawRows
+	aside aside
 
 	adapters []*Adapter
 
@@ -179,6 +181,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 		if o.Streams {
 			p.streams = C.uint32_t(streamCells(o, m.info.TrainContext, each, free))
 		}
+		p.aside = C.uint32_t(asideCells(o, m.info.TrainContext, each, free))
 		var t C.hearth_traits
 		var cerr *C.char
 		if c.h = C.hearth_context_new(h, &p, &t, &cerr); c.h == nil {
@@ -189,7 +192,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 			Cells: int(t.cells), Sequences: int(t.sequences), Guesses: int(t.guesses), Holders: int(t.holders),
 			Batch: int(t.batch), MicroBatch: int(t.ubatch), Context: window(int(t.context), m.info.TrainContext),
 			Vocabulary: int(t.vocabulary), Unified: t.unified != 0, Share: t.share != 0, TrimTail: t.trim_tail != 0,
-			Adapters: len(c.adapters), Keep: t.keep != 0, Window: m.memory.window, Streams: int(t.streams),
+			Adapters: len(c.adapters), Keep: t.keep != 0, Window: m.memory.window, Streams: int(t.streams), Aside: int(t.aside),
 		}
 		if c.traits.Streams > 0 {
 			c.traits.ScanCost = scanNanos * float64(t.heads) / float64(o.Threads)

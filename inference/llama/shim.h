@@ -137,6 +137,7 @@ typedef struct {
     int32_t  window_only; // layers with a sliding window keep no more than it
     int32_t  done; // an eventfd, which hearth_step_start signals; it must outlive the context
     const uint32_t * hold; // see hearth_step_start; it must outlive the context
+    uint32_t aside;   // cells of what is computed beside the steps
     uint32_t streams; // cells that each sequence shall have where the cells are laid out in streams
 } hearth_context_params;
 
@@ -155,6 +156,7 @@ typedef struct {
     int32_t keep; // runs of cells can be saved and loaded
     int64_t run_bytes[2]; // of the run of 0 cells, if there were one, and of each cell more
     int32_t streams; // as asked for; 0: hearth_relayout is not possible
+    int32_t aside;   // as asked for; 0: nothing can be computed aside
     int32_t heads;   // attention heads of all layers
 } hearth_traits;
 
@@ -223,6 +225,20 @@ typedef struct {
 // Lays the cells out in one pool, or in a stream for each sequence. What no move
 // names is lost. -1: nothing changed.
 HEARTH_API int32_t hearth_relayout(hearth_context * c, int32_t unified, int32_t n, const hearth_move * moves, char ** err);
+
+// Takes on a batch, whose tokens go on from the ends of their sequences and want no
+// rows, to be computed beside the steps. Of the sequences that shares names the
+// first cells are those of with, which comes before. The arrays are copied. 0 or -1.
+HEARTH_API int32_t hearth_aside_begin(hearth_context * c, int32_t n, const int32_t * token, const int32_t * pos, const int32_t * seq,
+                                      int32_t n_shares, const hearth_move * shares, char ** err);
+// Computes for about ns nanoseconds. When that is over 8 bytes can be read from the
+// eventfd, and hearth_aside_result gives 0 or the code of llama_decode; it waits if
+// need be. No step may be computed meanwhile.
+HEARTH_API void    hearth_aside_start(hearth_context * c, int64_t ns);
+HEARTH_API int32_t hearth_aside_result(hearth_context * c, int32_t * finished);
+// Adds what was computed of from[i] to the end of to[i], and forgets the rest, also
+// what is not finished. -1: some of it may have been added.
+HEARTH_API int32_t hearth_aside_end(hearth_context * c, int32_t n, const int32_t * from, const int32_t * to, char ** err);
 HEARTH_API int32_t hearth_seq_pos_max(hearth_context * c, int32_t seq);
 // The first position from which on seq holds all, also of the layers with a
 // sliding window; -1 if it is empty.

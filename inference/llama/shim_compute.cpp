@@ -1,10 +1,11 @@
 //go:build ignore
 
-// The thread that computes batches and draws from them.
+// The threads that compute, and the one that has batches computed and draws from them.
 
 #include "shim_context.h"
 
 #include <pthread.h>
+#include <stdexcept>
 #include <unistd.h>
 
 namespace hearth {
@@ -87,3 +88,33 @@ void compute_thread::run() {
 }
 
 } // namespace hearth
+
+// ggml's own pool of threads, made once: without OpenMP a context that has none
+// starts threads anew for every graph.
+void hearth::attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    if (!cpu) {
+        throw std::runtime_error("no CPU backend is loaded");
+    }
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu);
+    auto make = (decltype(ggml_threadpool_new) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new");
+    c.free_threadpool = (decltype(ggml_threadpool_free) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free");
+    if (!make || !c.free_threadpool) {
+        throw std::runtime_error("the CPU backend has no thread pool");
+    }
+    ggml_threadpool_params p;
+    if (n_batch != n) {
+        ggml_threadpool_params_init(&p, n_batch);
+        c.threadpool_batch = make(&p);
+        if (!c.threadpool_batch) {
+            throw std::runtime_error("cannot start " + std::to_string(n_batch) + " threads");
+        }
+    }
+    ggml_threadpool_params_init(&p, n);
+    p.paused     = n_batch != n; // the other pool runs first
+    c.threadpool = make(&p);
+    if (!c.threadpool) {
+        throw std::runtime_error("cannot start " + std::to_string(n) + " threads");
+    }
+    llama_attach_threadpool(c.ctx, c.threadpool, c.threadpool_batch);
+}

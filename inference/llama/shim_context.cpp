@@ -17,6 +17,7 @@ using namespace hearth;
 
 hearth_context::~hearth_context() {
     compute.reset();
+    beside.reset();
     pool.reset();
     for (llama_context * each : { ctx, other }) {
         if (each) {
@@ -27,36 +28,6 @@ hearth_context::~hearth_context() {
         free_threadpool(threadpool);
         free_threadpool(threadpool_batch);
     }
-}
-
-// ggml's own pool of threads, made once: without OpenMP a context that has none
-// starts threads anew for every graph.
-void hearth::attach_threads(hearth_context & c, int32_t n, int32_t n_batch) {
-    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (!cpu) {
-        throw std::runtime_error("no CPU backend is loaded");
-    }
-    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu);
-    auto make = (decltype(ggml_threadpool_new) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new");
-    c.free_threadpool = (decltype(ggml_threadpool_free) *) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free");
-    if (!make || !c.free_threadpool) {
-        throw std::runtime_error("the CPU backend has no thread pool");
-    }
-    ggml_threadpool_params p;
-    if (n_batch != n) {
-        ggml_threadpool_params_init(&p, n_batch);
-        c.threadpool_batch = make(&p);
-        if (!c.threadpool_batch) {
-            throw std::runtime_error("cannot start " + std::to_string(n_batch) + " threads");
-        }
-    }
-    ggml_threadpool_params_init(&p, n);
-    p.paused     = n_batch != n; // the other pool runs first
-    c.threadpool = make(&p);
-    if (!c.threadpool) {
-        throw std::runtime_error("cannot start " + std::to_string(n) + " threads");
-    }
-    llama_attach_threadpool(c.ctx, c.threadpool, c.threadpool_batch);
 }
 
 bool hearth::on_abort(void * arg) {
@@ -367,11 +338,15 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
 
         make_room(*c);
         c->hold = p->hold;
+        c->done = p->done;
         c->pool = std::make_unique<sample_pool>(p->threads);
         probe(*c, p->window_only != 0);
         t.heads = attention_heads(*m);
         if (t.unified && t.share && t.trim_tail && t.sequences > 1 && copies_cells(*c)) {
             t.streams = (int32_t) p->streams;
+        }
+        if (t.share && t.trim_tail && (t.keep || !t.unified) && copies_cells(*c)) {
+            t.aside = (int32_t) p->aside;
         }
         c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, [c = c.get()] { return draw(*c); }, p->done);
         *traits    = t;

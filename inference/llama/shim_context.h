@@ -1,6 +1,7 @@
 // The context and its pool of sampling threads, for the shim's C++ files.
 #pragma once
 
+#include "shim_aside.h"
 #include "shim_internal.h"
 
 #include "ggml-cpu.h"
@@ -131,6 +132,9 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
 
     int32_t width = 0; // numbers for each input of a context that embeds
 
+    int32_t                        done = -1; // an eventfd of the caller
+    std::unique_ptr<hearth::aside> beside;    // made when it is first wanted
+
     bool embeds = false; // made by hearth_embedder_new: each batch begins with an empty memory
 
     std::unique_ptr<hearth::sample_pool>    pool;
@@ -152,6 +156,12 @@ void      make_room(hearth_context & c); // for batches of traits.batch tokens
 int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
 bool      copies_cells(const hearth_context & c);
 void      copy_prefix(hearth_context & c, llama_seq_id src, llama_seq_id dst, llama_pos n); // dst loses what it had
+// Gives sequence dst of to, which loses what it had, what sequence src of from holds
+// at the positions [p0, p1), where copies_cells is true of both.
+void      copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to, llama_seq_id dst, llama_pos p0, llama_pos p1);
+// Adds the cells [p0, p1) of sequence src of another memory, which holds [0, p0), too,
+// to sequence dst, which ends at p0.
+void      add_cells(hearth_context & c, llama_memory_t from, llama_seq_id src, llama_seq_id dst, llama_pos p0, llama_pos p1);
 void      give_back(hearth_context & c, llama_seq_id seq); // the memory of its cells, which are about to be removed
 // The bytes of a run of cells in the form of shim_state.cpp, where copies_cells is true.
 void      write_cells(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos p1, const std::function<void(const void *, size_t)> & put);

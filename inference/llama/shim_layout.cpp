@@ -215,17 +215,6 @@ llama_kv_cache * plain_cache(llama_memory_t mem) {
     return mem && typeid(*mem) == typeid(llama_kv_cache) ? static_cast<llama_kv_cache *>(mem) : nullptr;
 }
 
-// Gives sequence dst of to, which loses what it had, what sequence src of from
-// holds at the positions [p0, p1).
-void copy_cells(const llama_kv_cache & from, llama_seq_id src, llama_kv_cache & to, llama_seq_id dst, llama_pos p0, llama_pos p1) {
-    const cells_of taken(from, src, p0, p1);
-    to.seq_rm(dst, -1, -1);
-    if (taken.count() > 0) {
-        cells_for given(taken, to.get_n_stream());
-        to.state_read(given, dst);
-    }
-}
-
 } // namespace
 
 // Whether cells can be copied from tensor to tensor: a plain cache in this
@@ -237,9 +226,33 @@ bool hearth::copies_cells(const hearth_context & c) {
            c.ctx->get_cparams().flash_attn;
 }
 
+void hearth::copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to, llama_seq_id dst, llama_pos p0, llama_pos p1) {
+    const cells_of taken(*plain_cache(from), src, p0, p1);
+    llama_kv_cache & cache = *plain_cache(to);
+    cache.seq_rm(dst, -1, -1);
+    if (taken.count() > 0) {
+        cells_for given(taken, cache.get_n_stream());
+        cache.state_read(given, dst);
+    }
+}
+
+void hearth::add_cells(hearth_context & c, llama_memory_t from, llama_seq_id src, llama_seq_id dst, llama_pos p0, llama_pos p1) {
+    if (c.traits.unified) {
+        // llama.cpp replaces what a sequence holds, so they come by way of another one.
+        const llama_seq_id by = c.traits.sequences + c.traits.holders;
+        hearth::copy_cells(from, src, c.mem, by, p0, p1);
+        llama_memory_seq_cp(c.mem, by, dst, p0, p1);
+        llama_memory_seq_rm(c.mem, by, -1, -1);
+    } else {
+        hearth::copy_cells(from, src, c.mem, dst, 0, p1);
+    }
+    if (llama_memory_seq_pos_max(c.mem, dst) != p1 - 1) {
+        throw std::runtime_error("not all cells arrived");
+    }
+}
+
 void hearth::copy_prefix(hearth_context & c, llama_seq_id src, llama_seq_id dst, llama_pos n) {
-    llama_kv_cache & cache = *plain_cache(c.mem);
-    copy_cells(cache, src, cache, dst, 0, n);
+    copy_cells(c.mem, src, c.mem, dst, 0, n);
 }
 
 void hearth::give_back(hearth_context & c, llama_seq_id seq) {
@@ -270,12 +283,12 @@ void hearth::stage(hearth_context & c, llama_seq_id seq, llama_pos p0, llama_pos
     end_staging(c);
     c.staged = seq;
     if (p1 > p0) {
-        copy_cells(*plain_cache(c.mem), seq, *plain_cache(llama_get_memory(c.other)), 0, p0, p1);
+        copy_cells(c.mem, seq, llama_get_memory(c.other), 0, p0, p1);
     }
 }
 
 void hearth::unstage(hearth_context & c, llama_seq_id seq, llama_pos p1) {
-    copy_cells(*plain_cache(llama_get_memory(c.other)), 0, *plain_cache(c.mem), seq, 0, p1);
+    copy_cells(llama_get_memory(c.other), 0, c.mem, seq, 0, p1);
 }
 
 void hearth::end_staging(hearth_context & c) {
@@ -323,7 +336,7 @@ int32_t hearth_relayout(hearth_context * c, int32_t unified, int32_t n, const he
         try {
             for (int32_t i = 0; i < n; i++) {
                 const hearth_move & m = moves[i];
-                copy_cells(from, m.from, to, m.to, m.shared, INT32_MAX);
+                hearth::copy_cells(c->mem, m.from, target, m.to, m.shared, INT32_MAX);
                 if (m.shared > 0) {
                     to.seq_cp(m.with, m.to, 0, m.shared);
                 }

@@ -34,6 +34,10 @@ type Options struct {
 	// ScanCost, ReadCost and CopyCost are those that make it worth while.
 	Streams                      int
 	ScanCost, ReadCost, CopyCost float64
+	// Aside is the trait, AsideSlices in how many slices a chunk is computed (default
+	// 1). OnAside, if set, may fail a "begin", "advance" or "end".
+	Aside, AsideSlices int
+	OnAside            func(op string) error
 	// OnRelayout, if set, may refuse to move the cells.
 	OnRelayout func(unified bool) error
 	// NoShare and NoTrim take the traits of that name away.
@@ -73,7 +77,7 @@ type Options struct {
 
 // Call is an entry of the trace.
 type Call struct {
-	Op       string // "decode", "sample", "copy", "remove", "load", "adapt" or "relayout"
+	Op       string // "decode", "sample", "copy", "remove", "load", "adapt", "relayout" or "aside"
 	Batch    inference.Batch
 	Err      error // of a decode
 	Src, Dst int32 // of a copy; Dst of a removal or a load
@@ -111,6 +115,7 @@ type Backend struct {
 	ahead   bool
 	calls   []Call
 
+	aside    *aside                   // nil: nothing is computed beside the steps
 	adapters []inference.AdapterScale // that are set
 
 	samplers    atomic.Int64
@@ -147,6 +152,7 @@ func New(o Options) *Backend {
 			Unified: !o.Split, Share: !o.NoShare, TrimTail: !o.NoTrim, Adapters: o.Adapters,
 			Keep: o.Keep && !o.Split, Window: o.Window,
 			Streams: o.Streams, ScanCost: o.ScanCost, ReadCost: o.ReadCost, CopyCost: o.CopyCost,
+			Aside: o.Aside,
 		},
 	}
 }

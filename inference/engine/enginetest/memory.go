@@ -191,6 +191,10 @@ func ofCells[T any](b *Backend, get func(*cell) T) [][]T {
 func (b *Backend) Lose(seq int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.lose(seq)
+}
+
+func (b *Backend) lose(seq int32) {
 	for _, c := range b.seqs[seq] {
 		c.owners--
 		if c.owners == 0 {
