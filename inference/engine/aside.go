@@ -55,6 +55,7 @@ type aside struct {
 	moves []inference.SeqMove
 	spent time.Duration
 	joins uint64 // chunks whose cells joined their sequences
+	turns uint64 // slices that were computed
 	off   bool   // the backend could not
 }
 
@@ -183,6 +184,7 @@ func (l *loop) advanceAside(took time.Duration) bool {
 	began := l.now()
 	done, err := l.b.AdvanceAside(l.slice(took))
 	a.spent += l.now().Sub(began)
+	a.turns++
 	switch {
 	case err != nil:
 		a.off = true

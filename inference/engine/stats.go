@@ -23,7 +23,7 @@ type Stats struct {
 	CellsCached   int
 	CellsTotal    int
 	Prefixes      int    // finished prefixes that are kept
-	Steps         uint64 // decodes that succeeded
+	Steps         uint64 // decodes that succeeded, and slices of what is computed aside
 	Preempted     uint64 // times that a choice had to make way
 	// LastToken is when a token was last sampled; zero: never.
 	LastToken time.Time
@@ -46,7 +46,7 @@ func (e *Engine) publish(l *loop) {
 		Running: l.running, Serving: l.serving, Sequences: e.cfg.Sequences,
 		CellsUsed: l.cells.live, CellsReserved: l.future,
 		CellsCached: l.cells.used - l.cells.live, CellsTotal: l.t.Cells,
-		Prefixes: l.idle, Steps: l.steps, Preempted: l.preempted,
+		Prefixes: l.idle, Steps: l.steps + l.aside.turns, Preempted: l.preempted,
 		LastToken: l.lastToken, Context: e.window,
 	}
 	e.mu.Lock()
