@@ -45,3 +45,10 @@ func fetched(t testing.TB, command string) string {
 	}
 	return strings.TrimSpace(string(f.out))
 }
+
+// Chroma returns the folder of a module for Python, chromadb_rust_bindings, that
+// holds the Chroma server: a vector store with an OpenAPI document of its own.
+func Chroma(t testing.TB) string {
+	t.Helper()
+	return fetched(t, "chroma")
+}

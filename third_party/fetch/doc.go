@@ -17,6 +17,7 @@
 //	yardsticks     compile llama-server and the benches into build/out/yardsticks
 //	cuda           compile the CUDA backend into build/out/lib
 //	venv           make the Python environment of the tests and print its python
+//	chroma         fetch the vector store that tests call, print its folder
 //	npm            fetch the Node.js packages of the tests and print their folder
 //
 // What is fetched is named, with version and sha256, in third_party/pins.json
@@ -32,6 +33,7 @@
 //	tools/          unpacked build tools and the CUDA toolkit
 //	native/KEY/     one native build; KEY hashes pin, flags and compiler
 //	models/         model files
+//	chroma/         the vector store that tests call, one folder for each version
 //	venv/KEY/       one Python environment; KEY hashes requirements and python
 //	npm/KEY/        Node.js and its packages; KEY hashes tests/npm and processor
 //	locks/          one lock file for each thing that one process may make

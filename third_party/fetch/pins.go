@@ -14,7 +14,7 @@ import (
 // pin names one file that may be fetched, and what makes it the right one.
 type pin struct {
 	Name    string  `json:"name"`
-	Set     string  `json:"set"` // which command needs it: source, model, embedding-model, tool-model, window-model, tools, cuda
+	Set     string  `json:"set"` // which command needs it: source, model, embedding-model, tool-model, window-model, tools, cuda, chroma
 	Package string  `json:"package"`
 	Version string  `json:"version"`
 	File    string  `json:"file"`
@@ -69,9 +69,9 @@ func (p pin) check() error {
 		}
 	}
 	switch p.Set {
-	case "source", "model", "embedding-model", "tool-model", "window-model", "tools", "cuda":
+	case "source", "model", "embedding-model", "tool-model", "window-model", "tools", "cuda", "chroma":
 	default:
-		return fmt.Errorf("set %q is none of source, model, embedding-model, tool-model, window-model, tools, cuda", p.Set)
+		return fmt.Errorf("set %q is none of source, model, embedding-model, tool-model, window-model, tools, cuda, chroma", p.Set)
 	}
 	if p.File != filepath.Base(p.File) || !filepath.IsLocal(p.File) {
 		return fmt.Errorf("file %q is not a plain file name", p.File)

@@ -136,13 +136,17 @@ func (c *Connector) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, why := range l.left {
-		c.log.Warn().Str("operation", why).Msg("an operation of the OpenAPI document is not offered")
+	if len(l.left) > 0 {
+		c.log.Warn().Strs("operations", l.left).Msg("some operations of the OpenAPI document are not offered")
 	}
-	for _, o := range next.byName {
-		if _, ok := next.choose(o); !ok {
-			c.log.Warn().Str("operation", o.label()).Msg("an operation wants credentials, and none are configured for it")
+	var without []string
+	for _, t := range next.tools {
+		if _, ok := next.choose(next.byName[t.Name]); !ok {
+			without = append(without, t.Name)
 		}
+	}
+	if len(without) > 0 {
+		c.log.Info().Strs("tools", without).Msg("the OpenAPI document wants credentials for some operations, and none are configured")
 	}
 	c.mu.Lock()
 	old := c.service
