@@ -30,7 +30,7 @@ run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks embedding-model window-model rank-model venv npm chroma lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model window-model rank-model venv searxng npm chroma lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
@@ -128,8 +128,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model embedding-model window-model rank-model tool-model yardsticks venv npm chroma prerequisites
-native model embedding-model window-model rank-model tool-model yardsticks venv npm chroma prerequisites:
+.PHONY: native model embedding-model window-model rank-model tool-model yardsticks venv searxng npm chroma prerequisites
+native model embedding-model window-model rank-model tool-model yardsticks venv searxng npm chroma prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

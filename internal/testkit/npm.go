@@ -22,6 +22,13 @@ func Python(t testing.TB) string {
 	return fetched(t, "venv")
 }
 
+// SearXNG returns the python of the environment that make searxng made, in which
+// "-m searx.webapp" is an instance.
+func SearXNG(t testing.TB) string {
+	t.Helper()
+	return fetched(t, "searxng")
+}
+
 var fetches sync.Map // of *fetch, by command
 
 type fetch struct {

@@ -25,7 +25,7 @@ func TestPinsOfTheProject(t *testing.T) {
 		}
 	}
 	// Where files come from is the machine's own affair.
-	for _, name := range []string{file, filepath.Join(root, "tests", "requirements.txt")} {
+	for _, name := range []string{file, filepath.Join(root, "tests", "requirements.txt"), filepath.Join(root, "tests", "searxng", "requirements.txt")} {
 		raw, err := os.ReadFile(name)
 		must(t, err)
 		if strings.Contains(string(raw), "://") {
@@ -41,15 +41,17 @@ func TestPinsOfTheProject(t *testing.T) {
 	}
 }
 
-// TestRequirementsHaveSums holds each package of the Python environment to a
+// TestRequirementsHaveSums holds each package of the Python environments to a
 // version and a checksum.
 func TestRequirementsHaveSums(t *testing.T) {
 	root, err := findRoot()
 	must(t, err)
 	raw, err := os.ReadFile(filepath.Join(root, "tests", "requirements.txt"))
 	must(t, err)
+	more, err := os.ReadFile(filepath.Join(root, "tests", "searxng", "requirements.txt"))
+	must(t, err)
 	pinned := regexp.MustCompile(`^[a-z0-9-]+==[0-9][^ ]* .*--hash=sha256:[0-9a-f]{64}$`)
-	text := strings.ReplaceAll(string(raw), "\\\n", "")
+	text := strings.ReplaceAll(string(raw)+"\n"+string(more), "\\\n", "")
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "#") && !pinned.MatchString(line) {

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// venv returns the python of an environment that holds tests/requirements.txt,
-// every file of it checked against the sums written there.
-func (a *app) venv(ctx context.Context) (string, error) {
-	requirements := filepath.Join(a.root, "tests", "requirements.txt")
+// venv returns the python of an environment that holds what a file of requirements
+// names, such as tests/requirements.txt, every file of it checked against the sums
+// written there.
+func (a *app) venv(ctx context.Context, file string) (string, error) {
+	requirements := filepath.Join(a.root, filepath.FromSlash(file))
 	raw, err := os.ReadFile(requirements)
 	if err != nil {
 		return "", err
@@ -45,8 +46,8 @@ func (a *app) venv(ctx context.Context) (string, error) {
 	wheels := []string{a.thirdPartyDir, filepath.Join(a.thirdPartyDir, "python")}
 	if a.thirdPartyDir == "" {
 		wheels = []string{a.path("downloads", "python")}
-		a.logf("fetch the Python packages of the tests")
-		if err := a.pip(ctx, "download", "--dest", wheels[0], "-r", requirements); err != nil {
+		a.logf("fetch the Python packages of %s", file)
+		if err := a.pip(ctx, file, "download", "--dest", wheels[0], "-r", requirements); err != nil {
 			return "", err
 		}
 	}
@@ -54,14 +55,14 @@ func (a *app) venv(ctx context.Context) (string, error) {
 	for _, dir := range wheels {
 		install = append(install, "--find-links", dir)
 	}
-	a.logf("make the Python environment of the tests")
+	a.logf("make the Python environment of %s", file)
 	// Without pip of its own, so that no package for that is needed: the
 	// machine's pip installs into it.
 	if out, err := exec.CommandContext(ctx, "python3", "-m", "venv", "--without-pip", dest).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make the Python environment: %w\n%s", err, out)
 	}
 	packages := filepath.Join(dest, "lib", "python"+series, "site-packages")
-	if err := a.pip(ctx, "install", append(install, "--target", packages, "-r", requirements)...); err != nil {
+	if err := a.pip(ctx, file, "install", append(install, "--target", packages, "-r", requirements)...); err != nil {
 		return "", err
 	}
 	return python, os.WriteFile(complete, nil, 0o644)
@@ -69,7 +70,7 @@ func (a *app) venv(ctx context.Context) (string, error) {
 
 // pip runs the machine's pip. Only wheels are taken: a source package would run
 // its build program, of which no checksum is known.
-func (a *app) pip(ctx context.Context, command string, args ...string) error {
+func (a *app) pip(ctx context.Context, file, command string, args ...string) error {
 	all := append([]string{
 		"-m", "pip", command, "--no-deps", "--require-hashes", "--only-binary", ":all:",
 		"--disable-pip-version-check", "--no-input",
@@ -81,7 +82,7 @@ func (a *app) pip(ctx context.Context, command string, args ...string) error {
 	cmd.Stdout, cmd.Stderr = a.messages, a.messages
 	cmd.Env = append(os.Environ(), "PIP_ROOT_USER_ACTION=ignore") // it warns, though --target installs for nobody else
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("pip %s of tests/requirements.txt: %w", command, err)
+		return fmt.Errorf("pip %s of %s: %w", command, file, err)
 	}
 	return nil
 }

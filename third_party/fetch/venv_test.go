@@ -34,14 +34,14 @@ func TestVenvFromFolder(t *testing.T) {
 			must(t, os.MkdirAll(filepath.Join(a.thirdPartyDir, under), 0o755))
 			must(t, os.WriteFile(filepath.Join(a.thirdPartyDir, under, file), raw, 0o644))
 			must(t, os.WriteFile(requirements, []byte("hearthtestwheel==1.0 --hash=sha256:"+sumOf(string(raw))+"\n"), 0o644))
-			python, err := a.venv(context.Background())
+			python, err := a.venv(context.Background(), "tests/requirements.txt")
 			must(t, err)
 			out, err := exec.Command(python, "-c", "import hearthtestwheel; print(hearthtestwheel.answer)").CombinedOutput()
 			if err != nil || strings.TrimSpace(string(out)) != "42" {
 				t.Errorf("the environment answers %q (%v)", out, err)
 			}
 			must(t, os.RemoveAll(a.thirdPartyDir))
-			if again, err := a.venv(context.Background()); err != nil || again != python {
+			if again, err := a.venv(context.Background(), "tests/requirements.txt"); err != nil || again != python {
 				t.Errorf("the second time: %s, %v", again, err)
 			}
 
@@ -49,7 +49,7 @@ func TestVenvFromFolder(t *testing.T) {
 			must(t, os.MkdirAll(filepath.Join(a.thirdPartyDir, under), 0o755))
 			must(t, os.WriteFile(filepath.Join(a.thirdPartyDir, under, file), raw, 0o644))
 			must(t, os.WriteFile(requirements, []byte("hearthtestwheel==1.0 --hash=sha256:"+sumOf("other")+"\n"), 0o644))
-			if _, err := a.venv(context.Background()); err == nil {
+			if _, err := a.venv(context.Background(), "tests/requirements.txt"); err == nil {
 				t.Error("a wheel with another checksum was installed")
 			}
 		})
