@@ -45,6 +45,9 @@ type Config struct {
 	// an answer that breaks them an error. Off: many documents promise what their
 	// service does not keep.
 	CheckResponses bool `yaml:"check_responses"`
+	// SchemaBytes bounds the schema of a tool's arguments, which a model has to read:
+	// what is deeper inside is left open until it fits; 0: 12 KiB.
+	SchemaBytes config.Size `yaml:"schema_bytes"`
 	// ResponseBytes bounds an answer; 0: 4 MiB.
 	ResponseBytes config.Size `yaml:"response_bytes"`
 	// Timeout bounds the wait for an answer to begin; 0: 30 s.
@@ -94,6 +97,7 @@ type Credential struct {
 }
 
 const (
+	defaultSchema   = 12 << 10
 	defaultResponse = 4 << 20
 	defaultTimeout  = 30 * time.Second
 )
@@ -157,6 +161,8 @@ func (c *Config) Check() error {
 	switch {
 	case c.Refresh != 0 && c.Refresh < time.Minute || c.Refresh < 0:
 		return config.Invalid("refresh", "must be 0s (never) or at least 1m")
+	case c.SchemaBytes != 0 && (c.SchemaBytes < 1<<10 || c.SchemaBytes > router.MaxSchemaBytes-1<<10):
+		return config.Invalid("schema_bytes", "must be 0B (the default, 12KiB) or between 1KiB and 255KiB")
 	case c.ResponseBytes < 0 || c.ResponseBytes > 1<<30:
 		return config.Invalid("response_bytes", "must be between 0B (the default, 4MiB) and 1GiB")
 	case c.Timeout < 0 || c.Timeout > time.Hour:

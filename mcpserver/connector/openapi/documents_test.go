@@ -192,6 +192,7 @@ func TestConfig(t *testing.T) {
 		{Config{Document: "a", Headers: map[string]config.Secret{"a b": "env:A"}}, "headers"},
 		{Config{Document: "a", Headers: map[string]config.Secret{"X-A": "plain"}}, "headers.X-A"},
 		{Config{Document: "a", Refresh: 1}, "refresh"},
+		{Config{Document: "a", SchemaBytes: 1}, "schema_bytes"},
 		{Config{Document: "a", ResponseBytes: -1}, "response_bytes"},
 		{Config{Document: "a", Timeout: -1}, "timeout"},
 	} {

@@ -124,12 +124,12 @@ func (l *loading) build(method, path string, item *openapi3.PathItem, op *openap
 		if conv.nodes <= maxNodes {
 			if size, err := json.Marshal(props); err != nil {
 				return nil, fmt.Errorf("its schema cannot be written: %w", err)
-			} else if len(size) <= maxSchema {
+			} else if len(size) <= l.schemaBytes() {
 				break
 			}
 		}
 		if depth == len(depths)-1 {
-			return nil, fmt.Errorf("its arguments need a schema of more than %d bytes", maxSchema)
+			return nil, fmt.Errorf("its arguments need a schema of more than %d bytes: see schema_bytes", l.schemaBytes())
 		}
 	}
 	schema := map[string]any{"type": "object", "properties": props, "additionalProperties": false}
@@ -430,7 +430,7 @@ func (l *loading) answers(o *operation, op *openapi3.Operation) error {
 			if err != nil {
 				return fmt.Errorf("the schema of its answer cannot be written: %w", err)
 			}
-			if len(data) <= maxSchema {
+			if len(data) <= router.MaxSchemaBytes {
 				o.tool.Output = data
 				return nil
 			}

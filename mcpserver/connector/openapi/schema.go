@@ -12,11 +12,8 @@ import (
 )
 
 const (
-	// maxSchema is how long the schema of a tool may be, in bytes: what is deeper
-	// inside is left open until it fits, since a model has to read it.
-	maxSchema = 24 << 10
 	// maxNodes bounds the work on one schema.
-	maxNodes = 5000
+	maxNodes = 1500
 )
 
 // depths are tried in this order until a schema fits.

@@ -30,6 +30,13 @@ type loading struct {
 	left   []string // operations that cannot be offered, and why
 }
 
+func (l *loading) schemaBytes() int {
+	if l.config.SchemaBytes == 0 {
+		return defaultSchema
+	}
+	return int(l.config.SchemaBytes)
+}
+
 // operations makes the chosen operations callable, in the order of their paths
 // and methods.
 func (l *loading) operations() ([]*operation, error) {
