@@ -83,7 +83,7 @@ func insideAnswer(name string, _ int) []netip.Addr {
 // IPv6, and counts the connections that reach it.
 func startCanary(t *testing.T) (port string, reached *atomic.Int64) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "[::]:0") // both families
+	ln, err := net.Listen("tcp", ":0") // both families, where the machine has both
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +106,15 @@ func startCanary(t *testing.T) (port string, reached *atomic.Int64) {
 		<-done
 	})
 	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port), reached
+}
+
+// hasIPv6 says that the machine has a loopback address of IPv6.
+func hasIPv6() bool {
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err == nil {
+		ln.Close()
+	}
+	return err == nil
 }
 
 func atoi(t *testing.T, s string) int {
@@ -164,6 +173,9 @@ func TestNothingInsideIsReached(t *testing.T) {
 	// The server can be reached: without the guard these same URLs are served.
 	open := &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Resolver: resolver}).DialContext, DisableKeepAlives: true}}
 	for _, raw := range []string{"http://127.0.0.1:PORT/", "http://[::1]:PORT/", "http://[::ffff:7f00:1]:PORT/", "http://loopback.test:PORT/", "http://0.0.0.0:PORT/", "http://127。0。0。1:PORT/"} {
+		if strings.Contains(raw, "[::1]") && !hasIPv6() {
+			continue
+		}
 		resp, err := open.Get(strings.ReplaceAll(raw, "PORT", port))
 		if err != nil {
 			t.Errorf("without the guard: %v", err)

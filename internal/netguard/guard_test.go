@@ -272,7 +272,7 @@ func TestResponsesAreBounded(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	bounds := netguard.Options{Policy: netguard.Policy{Allow: []string{outside + ":*"}}, MaxBody: 1000, MaxHeader: 4000, UserAgent: "test/1"}
 	patient := newGuard(t, bounds)
-	bounds.IdleTimeout, bounds.HeaderTimeout = 50*time.Millisecond, 50*time.Millisecond
+	bounds.IdleTimeout, bounds.HeaderTimeout = 400*time.Millisecond, 400*time.Millisecond
 	hasty := newGuard(t, bounds)
 	for path, want := range map[string]struct {
 		n    int
@@ -283,7 +283,7 @@ func TestResponsesAreBounded(t *testing.T) {
 		"/more":    {1000, netguard.ErrTooLarge, "1000 bytes"},
 		"/endless": {1000, netguard.ErrTooLarge, "1000 bytes"},
 		"/bomb":    {1000, netguard.ErrTooLarge, "1000 bytes"},
-		"/silent":  {1, netguard.ErrTimeout, "50ms"},
+		"/silent":  {1, netguard.ErrTimeout, "400ms"},
 		"/header":  {0, errAny, "headers of the response are too large"},
 		"/never":   {0, errAny, "did not answer in time"},
 		"/agent":   {6, nil, ""},

@@ -38,8 +38,9 @@ type document struct {
 	title     string
 	published time.Time
 	text      string
-	main      bool // text is the main part only, and there is more
-	cut       bool // the page's structure is too large: text is of its beginning
+	main      bool   // text is the main part only, and there is more
+	moves     string // where the page sends its readers by itself; may be empty
+	cut       bool   // the page's structure is too large: text is of its beginning
 }
 
 // convert turns HTML into markdown: its main part, or all of it.
@@ -57,9 +58,10 @@ func convert(source string, from *url.URL, whole bool) (d document, err error) {
 	}
 	flatten(doc, 0, 0)
 	d.title = plain.Line(find(doc, atom.Title), 300)
+	d.moves = refresh(doc, from)
 	if !whole {
 		if main, ok := mainPart(doc, from); ok {
-			main.cut = d.cut
+			main.cut, main.moves = d.cut, d.moves
 			main.title = firstOf(plain.Line(main.title, 300), d.title)
 			return main, nil
 		}
@@ -123,6 +125,35 @@ func markdown(n *html.Node) (string, error) {
 		return "", fmt.Errorf("%w: %v", errConvert, err)
 	}
 	return strings.TrimSpace(plain.Text(string(out))), nil
+}
+
+// refresh is where <meta http-equiv="refresh"> leads, if that is another page. It
+// is not followed: the model is told, and may ask for it.
+func refresh(doc *html.Node, from *url.URL) string {
+	for c := range doc.Descendants() {
+		if c.Type != html.ElementNode || c.DataAtom != atom.Meta {
+			continue
+		}
+		var equiv, content string
+		for _, a := range c.Attr {
+			switch a.Key {
+			case "http-equiv":
+				equiv = a.Val
+			case "content":
+				content = a.Val
+			}
+		}
+		_, rest, ok := strings.Cut(content, ";")
+		key, target, assigned := strings.Cut(rest, "=")
+		if !strings.EqualFold(equiv, "refresh") || !ok || !assigned || !strings.EqualFold(strings.TrimSpace(key), "url") {
+			continue
+		}
+		u, err := from.Parse(strings.Trim(strings.TrimSpace(target), `"'`))
+		if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.String() != from.String() {
+			return plain.Line(u.String(), 2000)
+		}
+	}
+	return ""
 }
 
 // find returns the text of the first element of a kind.

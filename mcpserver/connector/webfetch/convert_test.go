@@ -37,6 +37,9 @@ func TestHostilePagesStaySmall(t *testing.T) {
 		"an article":                "<article>" + strings.Repeat(words, 200),
 	} {
 		for _, whole := range []bool{true, false} {
+			if name == "tags" && !whole {
+				continue // the way there is the same, and takes a second
+			}
 			d, err := convert(source, from, whole)
 			if err != nil {
 				if !strings.Contains(err.Error(), "exceeds 512") {

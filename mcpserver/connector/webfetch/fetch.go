@@ -132,6 +132,9 @@ func (f *Connector) read(resp *http.Response, whole bool) (*page, error) {
 			f.log.Debug().Err(err).Str("host", resp.Request.URL.Host).Msg("page not converted")
 			return nil, &router.ToolError{Message: "the page cannot be read as HTML: it is damaged, or nested too deeply"}
 		}
+		if d.moves != "" {
+			p.notes = append(p.notes, "The page sends its readers on to "+d.moves)
+		}
 		if d.cut {
 			p.notes = append(p.notes, "The structure of the page is too large; what follows is its beginning.")
 		}

@@ -95,6 +95,8 @@ func TestPagesOfManyStyles(t *testing.T) {
 			"</ul></body></html>",
 		"index.html": "<title>Start</title><p>Welcome to the start page.</p>",
 		"menu.html":  "<p>menu</p>",
+		"moved.html": `<meta http-equiv="Refresh" content="0; URL='short.html'"><p>moved`,
+		"self.html":  `<meta http-equiv="refresh" content="30"><meta http-equiv="refresh" content="5;url=javascript:x"><p>news`,
 	}), `
     location /wrong.html { charset iso-8859-1; }
     location /notype { default_type ""; alias `+"/dev/null"+`; }
@@ -125,6 +127,8 @@ func TestPagesOfManyStyles(t *testing.T) {
 		{"frames.html", false, []string{"Title: Frames"}, nil},
 		{"noscript.html", false, []string{"Title: App"}, nil},
 		{"tags.html", false, []string{"Visible text and reversed."}, nil},
+		{"moved.html", false, []string{"Note: The page sends its readers on to http://" + addr + "/short.html\n", "moved"}, nil},
+		{"self.html", false, []string{"news"}, []string{"sends its readers"}},
 		{"notes.md", false, []string{"# Notes\n\n- first *note*\n"}, nil},
 		{"data.json", false, []string{`{"name": "lindow", "tonnes": 9400`}, nil},
 		{"plain.txt", false, []string{"line one\nline two"}, []string{"\r"}},

@@ -225,7 +225,7 @@ func TestRefusalsAndFailures(t *testing.T) {
 func TestTheKeyStaysSecret(t *testing.T) {
 	for _, p := range all {
 		srv := startService(t, p)
-		s, log := newConnector(t, websearch.Config{Provider: p, URL: srv.URL, Timeout: 100 * time.Millisecond})
+		s, log := newConnector(t, websearch.Config{Provider: p, URL: srv.URL, Timeout: 400 * time.Millisecond})
 		var all strings.Builder
 		look := func() {
 			r, err := run(t, s, `{"query":"x"}`)
