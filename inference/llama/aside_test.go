@@ -3,6 +3,7 @@ package llama
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,5 +219,38 @@ func TestAsideCells(t *testing.T) {
 		if got := asideCells(c.o, c.train, c.each, c.free); got != c.want {
 			t.Errorf("%s: %d cells, want %d", name, got, c.want)
 		}
+	}
+}
+
+// TestAsideGivesBack: the cells that are copied to be gone on from take memory only
+// while something is computed.
+func TestAsideGivesBack(t *testing.T) {
+	m := sharedModel(t)
+	c := newContext(t, m, ContextOptions{Cells: 2048, Sequences: 2, Unified: true, Threads: 1, Aside: true})
+	tokens := tokenize(t, m, strings.Repeat(story, 2))
+	prompt(t, c, 0, 0, tokens)
+	held := int32(len(tokens))
+	var b inference.Batch
+	b.Add(tokens[0], held, 0, false)
+	computed := func() (taken int64) {
+		t.Helper()
+		must(t, c.BeginAside(&b, nil))
+		done, err := c.AdvanceAside(time.Minute)
+		must(t, err)
+		if !done {
+			t.Fatal("one token is not computed in a minute")
+		}
+		taken = residentMemory(t)
+		must(t, c.EndAside(nil))
+		return taken
+	}
+	computed() // makes the context
+	before := residentMemory(t)
+	taken := computed() - before
+	each := int64(c.RunBytes(2) - c.RunBytes(1))
+	if all := int64(len(tokens)) * each; taken < all/2 {
+		t.Fatalf("%d bytes were taken for %d of cells: this measures nothing", taken, all)
+	} else if left := residentMemory(t) - before; left > all/4 {
+		t.Errorf("%d bytes of %d are still taken", left, all)
 	}
 }
