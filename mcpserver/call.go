@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 
 	"hearth/inference"
 )
@@ -30,6 +31,10 @@ type call struct {
 	requestID string // "" until a tool runs
 	reached   bool   // a model was asked: it knows of the request
 	refused   string // the code of what the tool failed with before that
+
+	// Of resources of connectors.
+	cursor   string                           // where a page of a list begins
+	resource map[string]server.ServerResource // the one to be read, by its URI
 }
 
 func newCall(msg *message, s *session) *call {
@@ -49,6 +54,13 @@ func (c *call) NotificationChannel() chan<- mcp.JSONRPCNotification { return c.q
 
 // SessionID returns the key of this one message.
 func (c *call) SessionID() string { return c.key }
+
+// GetSessionResources returns the resource that this very message reads, where
+// mcp-go does not know of it.
+func (c *call) GetSessionResources() map[string]server.ServerResource { return c.resource }
+
+// SetSessionResources implements server.SessionWithResources; nothing uses it.
+func (c *call) SetSessionResources(r map[string]server.ServerResource) { c.resource = r }
 
 // notify writes a notification.
 func (c *call) notify(method string, params any) error {

@@ -1,6 +1,7 @@
 // Package mcpserver is the Model Context Protocol endpoint: it offers the local
 // models to MCP clients as tools (chat, count_tokens, embed, generate, list_models) and
-// as resources (models://, models://{id}), over streamable HTTP and over stdio.
+// as resources (models://, models://{id}), and behind them the tools, resources and
+// prompts of the router's connectors, over streamable HTTP and over stdio.
 //
 // mcp-go speaks the protocol: versions, methods, the forms of messages, in the
 // revisions 2024-11-05 to 2025-11-25, which have sessions, and in 2026-07-28,

@@ -163,8 +163,12 @@ func contents(uri string, v any) ([]mcp.ResourceContents, error) {
 // completer completes the id in the template of the model resource.
 type completer struct{ s *Server }
 
-// CompleteResourceArgument returns the ids that begin with what was typed.
-func (c completer) CompleteResourceArgument(_ context.Context, uri string, argument mcp.CompleteArgument, _ mcp.CompleteContext) (*mcp.Completion, error) {
+// CompleteResourceArgument returns the ids that begin with what was typed, or asks
+// the connector of the template.
+func (c completer) CompleteResourceArgument(ctx context.Context, uri string, argument mcp.CompleteArgument, given mcp.CompleteContext) (*mcp.Completion, error) {
+	if r := c.s.config.Router; r != nil && r.Owns(uri) {
+		return c.routed(ctx, uri, argument, given)
+	}
 	if uri != modelsURI+"{id}" || argument.Name != "id" {
 		return nil, inference.Invalid("params.ref.uri", "only the argument id of %s{id} can be completed", modelsURI)
 	}

@@ -20,18 +20,23 @@ import (
 func (s *Server) offerRouted() {
 	s.routed = &routedTools{names: map[string]string{}}
 	s.syncRouted()
+	s.syncPrompts()
 	s.unsubscribe = s.config.Router.Subscribe(func(c router.Change) {
 		if c.Tools {
 			s.syncRouted()
 		}
+		if c.Prompts {
+			s.syncPrompts()
+		}
 	})
 }
 
-// routedTools are the tools of the router that mcp-go knows of: the hash of each
-// definition by its name.
+// routedTools are the tools and prompts of the router that mcp-go knows of: the
+// hash of each tool's definition by its name, and the names of the prompts.
 type routedTools struct {
-	mu    sync.Mutex
-	names map[string]string
+	mu      sync.Mutex
+	names   map[string]string
+	prompts []string
 }
 
 // syncRouted makes mcp-go know of the tools there are now.
@@ -245,13 +250,7 @@ func routedResult(r *router.Result) *mcp.CallToolResult {
 
 // routedContent is one piece of a result, or of a prompt, as MCP tells of it.
 func routedContent(c *router.Content) mcp.Content {
-	annotated := mcp.Annotated{}
-	if len(c.Annotations) > 0 {
-		var a mcp.Annotations
-		if json.Unmarshal(c.Annotations, &a) == nil {
-			annotated.Annotations = &a
-		}
-	}
+	annotated := annotations(c.Annotations)
 	switch c.Type {
 	case router.ContentImage:
 		return mcp.ImageContent{Type: string(c.Type), Annotated: annotated, Data: base64.StdEncoding.EncodeToString(c.Data), MIMEType: c.MIME}

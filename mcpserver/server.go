@@ -101,7 +101,8 @@ func New(c Config) (*Server, error) {
 		server.WithHooks(hooks),
 	}
 	if c.Router != nil {
-		options = append(options, server.WithToolFilter(s.visible))
+		s.catalogHooks(hooks)
+		options = append(options, server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
 	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
 	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()} {
