@@ -393,3 +393,26 @@ func TestExplainTellsNoSecrets(t *testing.T) {
 		t.Error("Explain of no error, or of any")
 	}
 }
+
+func TestSilenceBeforeTheResponseEnds(t *testing.T) {
+	ln, err := net.Listen("tcp", outside+":0") // takes connections, by its kernel, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	stuck := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	g := newGuard(t, netguard.Options{
+		Policy: netguard.Policy{Allow: []string{outside + ":*"}}, Resolver: stuck, DialTimeout: 50 * time.Millisecond, TLSTimeout: 50 * time.Millisecond,
+	})
+	for url, want := range map[string]string{
+		"https://" + ln.Addr().String() + "/": "did not answer in time", "http://slow.test/": "could not be resolved",
+	} {
+		_, err := g.Client().Get(url)
+		if got := netguard.Explain(err); err == nil || !strings.Contains(got, want) && !strings.Contains(got, "in time") {
+			t.Errorf("%s: %q, %v", url, got, err)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func normalPath(s string) string {
 				b.WriteString(strings.ToUpper(s[i : i+3]))
 			}
 			i += 2
-		case c >= 0x80 || c <= ' ':
+		case c >= 0x80 || c <= ' ' || c == '%': // one that begins no encoding
 			b.WriteByte('%')
 			b.WriteByte("0123456789ABCDEF"[c>>4])
 			b.WriteByte("0123456789ABCDEF"[c&15])

@@ -54,6 +54,7 @@ func TestRobots(t *testing.T) {
 func FuzzRobots(f *testing.F) {
 	f.Add("User-agent: *\nDisallow: /*.pdf$\nAllow: /%7Ea", "/a%2fb.pdf")
 	f.Add("User-agent: hearth\nDisallow: /a*b*c$\nCrawl-delay: 3", "/abc")
+	f.Add("User-agent: *\nDisallow: /50%", "/%%44a")
 	f.Fuzz(func(t *testing.T, text, path string) {
 		r := parseRobots(text, "Hearth")
 		r.allows(path)
