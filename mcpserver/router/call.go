@@ -131,6 +131,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		return nil, err
 	}
 	result.Untrusted = result.Untrusted || e.Tool.Effects.Untrusted
+	e.connector.address(result)
 	r.redactResult(result)
 	if e.cacheable > 0 && !result.IsError {
 		r.cache.put(key, result, now().Add(e.cacheable))

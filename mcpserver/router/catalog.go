@@ -168,6 +168,22 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri 
 	return contents, nil
 }
 
+// address makes what a result says of its connector's resources the URIs that
+// clients read them by.
+func (c *connector) address(result *Result) {
+	if _, has := c.run.(ResourceProvider); !has {
+		return
+	}
+	for i := range result.Content {
+		switch piece := &result.Content[i]; piece.Type {
+		case ContentLink:
+			piece.Resource.URI = c.label + uriSeparator + piece.Resource.URI
+		case ContentResource:
+			piece.Contents.URI = c.label + uriSeparator + piece.Contents.URI
+		}
+	}
+}
+
 // readable keeps the text of unknown errors from clients.
 func (r *Router) readable(err error, label string) error {
 	var said *ToolError
