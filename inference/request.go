@@ -213,6 +213,9 @@ type ChatRequest struct {
 	// BareCalls says whether an answer that is nothing but the JSON of a call is
 	// taken as the call; nil: as the model is configured.
 	BareCalls *bool
+	// LooseCalls takes such an answer as the call also where the tool's schema does
+	// not accept the arguments: for who tells the model what is wrong with them.
+	LooseCalls bool
 }
 
 // CompletionRequest asks for a continuation of text or tokens.

@@ -1,5 +1,5 @@
 // Package mcpserver is the Model Context Protocol endpoint: it offers the local
-// models to MCP clients as tools (chat, count_tokens, embed, generate, list_models) and
+// models to MCP clients as tools (ask, chat, count_tokens, embed, generate, list_models, rerank) and
 // as resources (models://, models://{id}), and behind them the tools, resources and
 // prompts of the router's connectors, over streamable HTTP and over stdio.
 //

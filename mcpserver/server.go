@@ -105,7 +105,11 @@ func New(c Config) (*Server, error) {
 		options = append(options, server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
 	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
-	for _, t := range []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()} {
+	own := []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()}
+	if c.Router != nil {
+		own = append(own, s.askTool())
+	}
+	for _, t := range own {
 		if err := s.register(t); err != nil {
 			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
 		}

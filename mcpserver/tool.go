@@ -22,7 +22,7 @@ import (
 var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // tool is a tool before and after registration. No tool of this server changes
-// anything or reaches outside of it, so the hints differ in one point only.
+// anything or reaches outside of it, but for the one that uses connectors.
 type tool struct {
 	name        string
 	title       string
@@ -30,6 +30,7 @@ type tool struct {
 	input       string // JSON Schema of the arguments
 	output      string // JSON Schema of outcome.structured
 	repeatable  bool   // the same arguments give the same result
+	acts        bool   // it may do what the tools of connectors do
 	action      string // what a model is asked to do, as audit records name it; "" where it generates nothing
 	run         func(ctx context.Context, r *run) (*outcome, error)
 
@@ -66,7 +67,7 @@ func (s *Server) register(t *tool) error {
 	if t.out, err = schema.Compile(t.name+"/output", t.output); err != nil {
 		return err
 	}
-	yes, no := true, false
+	reads := !t.acts
 	if t.action != "" {
 		s.actions[t.name] = t.action
 	}
@@ -77,7 +78,7 @@ func (s *Server) register(t *tool) error {
 		RawInputSchema:  json.RawMessage(t.input),
 		RawOutputSchema: json.RawMessage(t.output),
 		Annotations: mcp.ToolAnnotation{
-			Title: t.title, ReadOnlyHint: &yes, DestructiveHint: &no, IdempotentHint: &t.repeatable, OpenWorldHint: &no,
+			Title: t.title, ReadOnlyHint: &reads, DestructiveHint: &t.acts, IdempotentHint: &t.repeatable, OpenWorldHint: &t.acts,
 		},
 	}, s.handler(t))
 	return nil

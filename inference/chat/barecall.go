@@ -28,6 +28,7 @@ type bareCalls struct {
 	tools map[string]*inference.Tool // those that may be called
 	newID func() string
 	taken func() // told of each call
+	loose bool   // arguments that the schema does not accept make a call, too
 
 	scan bareScan
 	held []byte
@@ -93,7 +94,7 @@ func (d *bareCalls) call(reason inference.FinishReason) (name, args string, ok b
 		return "", "", false
 	}
 	tool := d.tools[call.Name]
-	if args, ok = objectText(call.Arguments); !ok || tool == nil || !satisfies(args, parameters(tool)) {
+	if args, ok = objectText(call.Arguments); !ok || tool == nil || !d.loose && !satisfies(args, parameters(tool)) {
 		return "", "", false
 	}
 	return call.Name, args, true

@@ -108,6 +108,29 @@ func TestBareCalls(t *testing.T) {
 }
 
 // What cannot become a call any more is passed on at once.
+// TestLooseCalls: where the model is told what is wrong with its arguments, they
+// make a call whatever they are; a tool that was not offered makes none.
+func TestLooseCalls(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"name": "weather", "arguments": {"city": 3, "x": 1}}`: `{"city": 3, "x": 1}`,
+		`{"name": "broken", "arguments": {}}`:                   `{}`,
+		`{"name": "other", "arguments": {}}`:                    "",
+		`{"name": "weather", "arguments": [1]}`:                 "",
+	} {
+		d := &bareCalls{inner: plainDecoder{}, tools: bareTools(), newID: func() string { return "id" }, taken: func() {}, loose: true}
+		var text, args string
+		for _, p := range append(d.feed(in), d.finish(inference.FinishStop)...) {
+			text += p.content
+			if p.call != nil {
+				args += p.call.Arguments
+			}
+		}
+		if args != want || (text == "") != (want != "") {
+			t.Errorf("%s: call with %q, text %q", in, args, text)
+		}
+	}
+}
+
 func TestBareCallsHoldNoLongerThanNeeded(t *testing.T) {
 	for _, c := range []struct{ text, next string }{
 		{"  ", "I"},

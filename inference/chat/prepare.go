@@ -236,7 +236,7 @@ func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode,
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = &bareCalls{inner: s.choices[i].dec, tools: tools, newID: m.newID, taken: m.tookBareCall}
+			s.choices[i].dec = &bareCalls{inner: s.choices[i].dec, tools: tools, newID: m.newID, taken: m.tookBareCall, loose: r.LooseCalls}
 		}
 		return nil
 	}
