@@ -32,6 +32,12 @@ type call struct {
 	reached   bool   // a model was asked: it knows of the request
 	refused   string // the code of what the tool failed with before that
 
+	// Of what is told of changes.
+	conn     *stdioConn      // nil over HTTP
+	until    <-chan struct{} // closed when streams of this client are to end; nil: with the request
+	tick     func() error    // makes sure that the client is there; nil: there is no need
+	listened bool            // it was subscriptions/listen, and all was said
+
 	// Of resources of connectors.
 	cursor   string                           // where a page of a list begins
 	resource map[string]server.ServerResource // the one to be read, by its URI
@@ -62,17 +68,37 @@ func (c *call) GetSessionResources() map[string]server.ServerResource { return c
 // SetSessionResources implements server.SessionWithResources; nothing uses it.
 func (c *call) SetSessionResources(r map[string]server.ServerResource) { c.resource = r }
 
+// outlet returns where the client hears of changes; nil: nowhere.
+func (c *call) outlet() *outlet {
+	switch {
+	case c.session != nil:
+		return c.session.outlet
+	case c.conn != nil:
+		return c.conn.outlet
+	}
+	return nil
+}
+
 // notify writes a notification.
 func (c *call) notify(method string, params any) error {
+	data, err := notification(method, params)
+	if err != nil {
+		return err
+	}
+	return c.emit(data)
+}
+
+// notification returns one as it is written.
+func notification(method string, params any) ([]byte, error) {
 	data, err := json.Marshal(struct {
 		JSONRPC string `json:"jsonrpc"`
 		Method  string `json:"method"`
 		Params  any    `json:"params"`
 	}{mcp.JSONRPC_VERSION, method, params})
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", method, err)
+		return nil, fmt.Errorf("encode %s: %w", method, err)
 	}
-	return c.emit(data)
+	return data, nil
 }
 
 // finish writes what mcp-go queued and returns the response as it goes out,
@@ -80,7 +106,7 @@ func (c *call) notify(method string, params any) error {
 func (c *call) finish(response []byte) ([]byte, error) {
 	for len(c.queued) > 0 {
 		n := <-c.queued
-		if c.emit == nil {
+		if c.emit == nil || c.listened {
 			continue
 		}
 		if err := c.notify(n.Method, n.Params); err != nil {

@@ -16,6 +16,8 @@
 //     it. mcp-go's channel of 100 notifications, which drops what it cannot
 //     hold, and its forwarding goroutine, which may hold the last notification
 //     when the result is written, have no part in it;
+//   - changes (changes.go, outlet.go): what connectors offer anew reaches each client
+//     once, on the stream of its session, of subscriptions/listen or of stdio;
 //   - cancellation: notifications/cancelled reaches the calls of its own session
 //     or stdio connection only; without a session the client closes the stream;
 //   - the schemas of tools (schema.go, tool.go), compiled at registration and
@@ -41,7 +43,8 @@
 //
 // # Concurrency
 //
-// A Server is safe for concurrent use and holds no goroutine of its own. A call
+// A Server is safe for concurrent use and holds no goroutine of its own, but for
+// the moments in which subscriptions of a client that left are ended. A call
 // belongs to the goroutine that serves its message; what calls share (sessions,
 // the set of running calls, the output of a stdio connection) is guarded by a
 // mutex that is never held while the model works, except for the write of one

@@ -25,6 +25,7 @@ const maxSessionIDBytes = 256
 type endpoint struct {
 	transport *server.StreamableHTTPServer
 	sessions  *sessions
+	hub       *hub // nil without a router
 	origins   origins
 	maxBody   int64
 	log       zerolog.Logger
@@ -38,7 +39,8 @@ func newEndpoint(s *Server) (*endpoint, error) {
 		return nil, err
 	}
 	e := &endpoint{
-		sessions: &sessions{mcp: m, maxCalls: c.MaxCallsPerSession, byID: map[string]*session{}},
+		hub:      s.hub,
+		sessions: &sessions{mcp: m, hub: s.hub, maxCalls: c.MaxCallsPerSession, byID: map[string]*session{}},
 		origins:  allowed,
 		maxBody:  c.MaxBodyBytes,
 		log:      c.Log,
@@ -67,9 +69,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.post(w, r)
 	case http.MethodDelete:
 		e.delete(w, r)
+	case http.MethodGet:
+		e.get(w, r)
 	default:
-		// A GET would open a stream for what the server sends on its own
-		// account. This one sends nothing of the kind.
 		w.Header().Set("Allow", "POST, DELETE")
 		refuse(w, http.StatusMethodNotAllowed, "", mcp.INVALID_REQUEST, r.Method+" has no meaning here: send messages by POST, end a session by DELETE")
 	}
@@ -115,7 +117,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 	defer cancel(nil)
 	reply := newReply(w, r)
 	if reply.accepts {
-		c.emit = reply.event
+		c.emit, c.tick = reply.event, reply.comment
 	}
 	switch c.msg.kind {
 	case kindNotification:

@@ -45,16 +45,32 @@ func acceptsStream(values []string) bool {
 	return false
 }
 
+// open begins the stream.
+func (p *reply) open() {
+	if p.stream {
+		return
+	}
+	h := p.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	p.w.WriteHeader(http.StatusOK)
+	p.stream = true
+}
+
+// begin begins the stream before there is anything to say, so that the client
+// knows that it is open.
+func (p *reply) begin() error {
+	p.open()
+	return p.comment()
+}
+
+// comment writes what readers of a stream skip.
+func (p *reply) comment() error { return p.write([]byte(":\n\n")) }
+
 // event writes one message into the stream, which it begins if need be.
 func (p *reply) event(data []byte) error {
-	if !p.stream {
-		h := p.w.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("Cache-Control", "no-cache, no-transform")
-		h.Set("X-Accel-Buffering", "no")
-		p.w.WriteHeader(http.StatusOK)
-		p.stream = true
-	}
+	p.open()
 	var frame bytes.Buffer
 	frame.Grow(len(data) + 32)
 	frame.WriteString("event: message\ndata: ")

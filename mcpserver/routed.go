@@ -28,6 +28,7 @@ func (s *Server) offerRouted() {
 		if c.Prompts {
 			s.syncPrompts()
 		}
+		s.hub.changed(c)
 	})
 }
 

@@ -68,6 +68,7 @@ type Server struct {
 	actions map[string]string
 
 	routed      *routedTools // nil without a router
+	hub         *hub         // nil without a router
 	unsubscribe func()
 }
 
@@ -95,13 +96,15 @@ func New(c Config) (*Server, error) {
 		server.WithTitle("Hearth"),
 		server.WithInstructions(instructions),
 		server.WithToolCapabilities(false),
-		server.WithResourceCapabilities(false, false),
+		server.WithResourceCapabilities(c.Router != nil, false),
 		server.WithCompletions(),
 		server.WithResourceCompletionProvider(completer{s}),
 		server.WithHooks(hooks),
 	}
 	if c.Router != nil {
+		s.hub = newHub(c.Router)
 		s.catalogHooks(hooks)
+		s.changeHooks(hooks)
 		options = append(options, server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
 	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
@@ -131,11 +134,23 @@ const instructions = "A language model that runs on this server. " +
 	"`list_models` to see which models are served and how much context they have. " +
 	"With a progressToken, chat and generate stream: the message fields of the progress notifications, joined, are the text."
 
+// Drain ends the streams on which clients hear of changes, which would go on for
+// ever, and refuses nothing: calls end by themselves.
+func (s *Server) Drain() {
+	if s.hub != nil {
+		s.hub.drain()
+	}
+}
+
 // Close ends what follows the router. Requests have ended by then.
 func (s *Server) Close() {
-	if s.unsubscribe != nil {
-		s.unsubscribe()
+	if s.hub == nil {
+		return
 	}
+	s.Drain()
+	s.unsubscribe()
+	s.endpoint.sessions.close()
+	s.hub.ending.Wait()
 }
 
 // Handler returns the handler of the endpoint /mcp. The Host header is not

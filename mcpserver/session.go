@@ -83,12 +83,18 @@ func (r *running) idle() bool {
 
 // session is what initialize starts in protocols before 2026-07-28. It is
 // registered with mcp-go, so that mcp-go keeps no transport state of its own
-// for it, and it receives no broadcasts: nothing that this server lists changes.
+// for it, and it receives no broadcasts: changes go through its outlet.
 type session struct {
 	id      string
 	caller  inference.Caller
 	running *running
+	outlet  *outlet   // what it is to hear of changes; nil without a router
 	used    time.Time // guarded by sessions.mu
+}
+
+// idle reports whether no call runs and no stream is open.
+func (s *session) idle() bool {
+	return s.running.idle() && (s.outlet == nil || !s.outlet.attached())
 }
 
 // Initialize, Initialized, NotificationChannel and SessionID make a session the
@@ -109,6 +115,7 @@ func (s *session) SessionID() string { return s.id }
 // safe for concurrent use.
 type sessions struct {
 	mcp      *server.MCPServer
+	hub      *hub // nil without a router
 	maxCalls int
 	mu       sync.Mutex
 	byID     map[string]*session
@@ -125,6 +132,10 @@ func (l *sessions) create(ctx context.Context, caller inference.Caller) (*sessio
 	if err := l.mcp.RegisterSession(ctx, s); err != nil {
 		return nil, fmt.Errorf("register session: %w", err)
 	}
+	if l.hub != nil {
+		s.outlet = l.hub.open()
+		s.outlet.want(allLists)
+	}
 	l.byID[s.id] = s
 	return s, nil
 }
@@ -138,7 +149,7 @@ func (l *sessions) makeRoom(ctx context.Context, caller inference.Caller) error 
 		limit  = time.Now().Add(-sessionIdle)
 	)
 	for _, s := range l.byID {
-		idle := s.running.idle()
+		idle := s.idle()
 		if idle && s.used.Before(limit) {
 			l.forget(ctx, s)
 			continue
@@ -171,7 +182,7 @@ func (l *sessions) find(id string, caller inference.Caller) (*session, error) {
 		return nil, errUnknownSession
 	}
 	now := time.Now()
-	if s.running.idle() && now.Sub(s.used) > sessionIdle {
+	if s.idle() && now.Sub(s.used) > sessionIdle {
 		l.forget(context.Background(), s)
 		return nil, errUnknownSession
 	}
@@ -187,9 +198,21 @@ func (l *sessions) remove(ctx context.Context, s *session) {
 	s.running.cancelAll()
 }
 
+// close forgets all sessions.
+func (l *sessions) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.byID {
+		l.forget(context.Background(), s)
+	}
+}
+
 func (l *sessions) forget(ctx context.Context, s *session) {
 	delete(l.byID, s.id)
 	l.mcp.UnregisterSession(ctx, s.id)
+	if s.outlet != nil {
+		s.outlet.close()
+	}
 }
 
 // ResolveSessionIdManager makes sessions the policy that mcp-go asks.

@@ -30,11 +30,18 @@ var errInputEnded = fmt.Errorf("the input ended more than %v ago: %w", stdioGrac
 func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &stdioConn{server: s, out: out, running: newRunning(s.config.MaxCallsPerSession), fail: cancel}
+	c := &stdioConn{server: s, out: out, running: newRunning(s.config.MaxCallsPerSession), fail: cancel, over: make(chan struct{})}
+	if s.hub != nil {
+		c.outlet = s.hub.open()
+		defer c.outlet.close()
+		// A failed write ends the connection, and with it this.
+		c.calls.Go(func() { _ = c.outlet.deliver(ctx, c.over, c.write, nil, nil) })
+	}
 
 	lines := make(chan line)
 	go readLines(ctx, in, int(s.config.MaxBodyBytes), lines)
 	err := c.serve(ctx, lines)
+	close(c.over)
 	if err == nil {
 		late := time.AfterFunc(stdioGrace, func() { cancel(errInputEnded) })
 		defer late.Stop()
@@ -58,6 +65,8 @@ type stdioConn struct {
 	running *running
 	calls   sync.WaitGroup
 	fail    context.CancelCauseFunc
+	outlet  *outlet       // what the client is to hear of changes; nil without a router
+	over    chan struct{} // closed when the input has ended
 
 	mu  sync.Mutex
 	out io.Writer
@@ -143,7 +152,7 @@ func (c *stdioConn) take(ctx context.Context, data []byte) {
 		return
 	}
 	k := newCall(msg, nil)
-	k.emit = c.write
+	k.emit, k.conn, k.until = c.write, c, c.over
 	ctx, cancel := context.WithCancelCause(ctx)
 	if err := c.running.begin(msg.id, cancel); err != nil {
 		cancel(nil)
@@ -176,9 +185,15 @@ func (c *stdioConn) handle(ctx context.Context, k *call) {
 		c.server.log.Error().Err(err).Str("method", k.msg.method).Msg("mcp response cannot be encoded")
 		k.failure = failed(err)
 	}
-	if data, err = k.finish(data); err == nil {
-		_ = c.write(data) // a failed write ends the connection
+	if data, err = k.finish(data); err != nil {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k.msg.method == string(mcp.MethodInitialize) && k.failure == nil && c.outlet != nil {
+		c.outlet.want(allLists) // what comes of it waits for the lock, behind the answer
+	}
+	_ = c.put(data) // a failed write ends the connection
 }
 
 func (c *stdioConn) refuse(id string, code int, text string) {
@@ -190,6 +205,11 @@ func (c *stdioConn) refuse(id string, code int, text string) {
 func (c *stdioConn) write(data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.put(data)
+}
+
+// put writes one message. The lock is held.
+func (c *stdioConn) put(data []byte) error {
 	if _, err := c.out.Write(append(data[:len(data):len(data)], '\n')); err != nil {
 		err = fmt.Errorf("write a message: %w", err)
 		c.fail(err)

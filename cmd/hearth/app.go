@@ -178,7 +178,12 @@ func logModel(log zerolog.Logger, s inference.ModelStatus) {
 
 // serve answers on the listeners until ctx ends, then drains.
 func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
-	return a.http.Serve(ctx, listeners, a.models.Drain)
+	return a.http.Serve(ctx, listeners, func(ctx context.Context) {
+		if a.mcp != nil {
+			a.mcp.Drain()
+		}
+		a.models.Drain(ctx)
+	})
 }
 
 // close ends the connectors, frees the models and the audit sink. Streams have

@@ -207,7 +207,10 @@ func (r *Router) Watch(ctx context.Context, uri string) (stop func(), err error)
 	if !ok {
 		return nil, fmt.Errorf("%w: changes of %s are not noticed", inference.ErrUnsupported, uri)
 	}
-	return p.Watch(ctx, own)
+	if stop, err = p.Watch(ctx, own); err != nil && !errors.Is(err, inference.ErrUnsupported) && !errors.Is(err, inference.ErrShutdown) {
+		err = r.readable(err, label)
+	}
+	return stop, err
 }
 
 // Prompts returns those of all connectors, in a fixed order.
