@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -31,7 +32,7 @@ func (a *app) reloadOnHangup(ctx context.Context, file configFile) (wait func())
 		for {
 			select {
 			case <-hangups:
-				a.reload(&file)
+				a.reload(ctx, &file)
 			case <-ctx.Done():
 				return
 			}
@@ -40,9 +41,10 @@ func (a *app) reloadOnHangup(ctx context.Context, file configFile) (wait func())
 	return func() { <-done }
 }
 
-// reload takes what can be swapped from what the file says now. A file that
-// cannot be used changes nothing.
-func (a *app) reload(file *configFile) {
+// reload takes what can be swapped from what the file says now, and has the
+// connectors ask again for what they offer. A file that cannot be used changes
+// nothing.
+func (a *app) reload(ctx context.Context, file *configFile) {
 	if file.path == "" {
 		a.log.Warn().Msg("SIGHUP: the server was started without a configuration file")
 		return
@@ -61,12 +63,20 @@ func (a *app) reload(file *configFile) {
 	rest := needRestart(file.said, next)
 	file.said.Server.AllowedHosts, file.said.Server.AllowedOrigins = next.Server.AllowedHosts, next.Server.AllowedOrigins
 	file.said.Telemetry.LogLevel = next.Telemetry.LogLevel
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	if err := a.router.Refresh(ctx); err != nil {
+		a.log.Warn().Err(err).Msg("SIGHUP: a connector offers what it did before")
+	}
 	level := zerolog.InfoLevel
 	if len(rest) > 0 {
 		level = zerolog.WarnLevel
 	}
 	a.log.WithLevel(level).Strs("needs_restart", rest).Msg("SIGHUP: took allowed_hosts, allowed_origins and log_level from the configuration")
 }
+
+// refreshTimeout bounds how long connectors may ask for what they offer.
+const refreshTimeout = time.Minute
 
 // needRestart names what differs and takes effect only at the next start.
 func needRestart(was, next Config) []string {

@@ -29,6 +29,13 @@ type Changer interface {
 	OnChange(func(Change))
 }
 
+// Refresher is a Connector that asks elsewhere what it offers, and can ask again.
+type Refresher interface {
+	// Refresh asks again, and tells of what changed. On an error everything stays as
+	// it was.
+	Refresh(ctx context.Context) error
+}
+
 // Change says which of a connector's lists are not what they were.
 type Change struct {
 	Tools, Resources, Prompts bool

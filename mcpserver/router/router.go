@@ -195,6 +195,24 @@ func (r *Router) Labels() []string {
 	return out
 }
 
+// Refresh has all connectors that can ask again what they offer, all at the same
+// time, and waits for them. The error names those that could not; they offer what
+// they did before.
+func (r *Router) Refresh(ctx context.Context) error {
+	labels, all := providers[Refresher](r)
+	errs := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, c := range all {
+		wait.Go(func() {
+			if err := c.Refresh(ctx); err != nil {
+				errs[i] = fmt.Errorf("refresh connector %s: %w", labels[i], err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
 // Close closes the connectors, all at the same time, and waits for them and for
 // their calls until ctx ends.
 func (r *Router) Close(ctx context.Context) error {

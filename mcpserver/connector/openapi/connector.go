@@ -43,6 +43,7 @@ type Connector struct {
 var (
 	_ router.Connector = (*Connector)(nil)
 	_ router.Changer   = (*Connector)(nil)
+	_ router.Refresher = (*Connector)(nil)
 )
 
 // service is what a document became.
