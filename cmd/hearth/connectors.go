@@ -14,6 +14,7 @@ import (
 	"hearth/internal/telemetry"
 	"hearth/mcpserver/connector/files"
 	"hearth/mcpserver/connector/openapi"
+	"hearth/mcpserver/connector/sqldb"
 	"hearth/mcpserver/connector/webfetch"
 	"hearth/mcpserver/connector/websearch"
 	"hearth/mcpserver/router"
@@ -28,6 +29,7 @@ type ConnectorConfig struct {
 
 	Files     *files.Config     `yaml:"files"`
 	OpenAPI   *openapi.Config   `yaml:"openapi"`
+	SQLDB     *sqldb.Config     `yaml:"sqldb"`
 	WebFetch  *webfetch.Config  `yaml:"webfetch"`
 	WebSearch *websearch.Config `yaml:"websearch"`
 }
@@ -63,6 +65,15 @@ var connectorKinds = []connectorKind{
 		resolve: func(c *ConnectorConfig, dir string) { c.OpenAPI.Resolve(dir) },
 		open: func(ctx context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
 			return openapi.New(ctx, *c.OpenAPI, c.Name, d.log)
+		},
+	},
+	{
+		key:     "sqldb",
+		given:   func(c *ConnectorConfig) bool { return c.SQLDB != nil },
+		check:   func(c *ConnectorConfig) error { return c.SQLDB.Check() },
+		resolve: func(c *ConnectorConfig, dir string) { c.SQLDB.Resolve(dir) },
+		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+			return sqldb.New(*c.SQLDB, d.log)
 		},
 	},
 	{

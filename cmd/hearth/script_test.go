@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": cmdCode, "serve": cmdServe, "signal": cmdSignal, "awaitlog": cmdAwaitLog,
-			"http": cmdHTTP, "hint": cmdHint, "decide": cmdDecide, "cut": cmdCut, "count": cmdCount, "site": cmdSite,
+			"http": cmdHTTP, "hint": cmdHint, "decide": cmdDecide, "cut": cmdCut, "count": cmdCount, "site": cmdSite, "sqlite": cmdSQLite,
 		},
 	})
 }

@@ -30,6 +30,8 @@ var prerequisiteList = []prerequisite{
 	{"npm", "npm", []string{"npm", "--version"}}, // fetches the Node.js packages of the tests
 	// For tests, which start their own: /usr/sbin is not in everybody's PATH.
 	{"nginx", "nginx", []string{"sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"}},
+	{"PostgreSQL", "postgresql", []string{"sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"}},
+	{"MariaDB", "mariadb-server-core mariadb-client-core", []string{"sh", "-c", "PATH=$PATH:/usr/sbin mariadbd --version && mariadb --version"}},
 }
 
 // prerequisites checks that the machine has what the build and the tests take

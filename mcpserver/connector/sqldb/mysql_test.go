@@ -118,7 +118,9 @@ func testMariaEscapes(t *testing.T, server *testkit.MariaDB, cfg Config) {
 	}
 }
 
-func compound(text string) bool { return strings.Contains(text, "NOT ATOMIC") || strings.Contains(text, "/*") }
+func compound(text string) bool {
+	return strings.Contains(text, "NOT ATOMIC") || strings.Contains(text, "/*")
+}
 
 func testMariaBounds(t *testing.T, server *testkit.MariaDB, cfg Config) {
 	running := func() string {
