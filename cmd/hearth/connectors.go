@@ -12,6 +12,7 @@ import (
 	"hearth/internal/audit"
 	"hearth/internal/config"
 	"hearth/internal/telemetry"
+	"hearth/mcpserver/connector/declared"
 	"hearth/mcpserver/connector/files"
 	"hearth/mcpserver/connector/openapi"
 	"hearth/mcpserver/connector/sqldb"
@@ -30,6 +31,7 @@ type ConnectorConfig struct {
 	Files     *files.Config     `yaml:"files"`
 	OpenAPI   *openapi.Config   `yaml:"openapi"`
 	SQLDB     *sqldb.Config     `yaml:"sqldb"`
+	Tools     declared.Config   `yaml:"tools"`
 	WebFetch  *webfetch.Config  `yaml:"webfetch"`
 	WebSearch *websearch.Config `yaml:"websearch"`
 }
@@ -37,6 +39,8 @@ type ConnectorConfig struct {
 // connectorDeps is what connectors are made with.
 type connectorDeps struct {
 	log zerolog.Logger
+	// databases are the connectors that tools of kind tools may use, by name.
+	databases map[string]declared.Database
 }
 
 // connectorKind is a kind of connector: a row for each package.
@@ -74,6 +78,15 @@ var connectorKinds = []connectorKind{
 		resolve: func(c *ConnectorConfig, dir string) { c.SQLDB.Resolve(dir) },
 		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
 			return sqldb.New(*c.SQLDB, d.log)
+		},
+	},
+	{
+		key:     "tools",
+		given:   func(c *ConnectorConfig) bool { return c.Tools != nil },
+		check:   func(c *ConnectorConfig) error { return c.Tools.Check() },
+		resolve: func(c *ConnectorConfig, dir string) { c.Tools.Resolve(dir) },
+		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+			return declared.New(c.Tools, d.databases)
 		},
 	},
 	{
@@ -133,6 +146,9 @@ func (c *Config) checkConnectors() error {
 		if err := k.check(one); err != nil {
 			return config.Under(at+"."+k.key, err)
 		}
+		if err := c.checkDatabases(one); err != nil {
+			return config.Under(at+"."+k.key, err)
+		}
 		if err := one.Options.Check(); err != nil {
 			return config.Under(at, err)
 		}
@@ -163,18 +179,14 @@ func newRouter(ctx context.Context, cfg *Config, models inference.Models, sink *
 			_ = closeRouter(ctx, r)
 		}
 	}()
-	for i := range cfg.Connectors {
+	opened, err := openConnectors(ctx, cfg, log)
+	if err != nil {
+		return nil, configError(err)
+	}
+	for i, c := range opened {
 		one := &cfg.Connectors[i]
-		k, err := one.kind()
-		if err != nil {
-			return nil, configError(err)
-		}
-		c, err := k.open(ctx, one, &connectorDeps{log: log.With().Str("connector", one.Name).Logger()})
-		if err != nil {
-			return nil, configError(fmt.Errorf("connector %s: %w", one.Name, err))
-		}
 		if err := r.Add(one.Name, c, one.Options); err != nil {
-			_ = c.Close(ctx)
+			closeConnectors(ctx, opened[i:])
 			return nil, configError(err)
 		}
 	}

@@ -99,6 +99,9 @@ func TestLocate(t *testing.T) {
 	if d := cmp.Diff(want, err.Error()); d != "" {
 		t.Error(d)
 	}
+	if got := Under("server", Under("listen", Invalid("[1]", "x"))).Error(); got != "server.listen[1]: x" {
+		t.Errorf("an entry of a list: %s", got)
+	}
 	err = Locate("x.yaml", data, Invalid("engine.threads", "must be positive"))
 	if want := "x.yaml: engine.threads: must be positive"; err.Error() != want {
 		t.Errorf("a value that the file does not hold: %q, want %q", err, want)

@@ -38,6 +38,9 @@ func Under(section string, err error) error {
 	if !errors.As(err, &f) {
 		return err
 	}
+	if strings.HasPrefix(f.Path, "[") { // an entry of a section that is a list
+		return &FieldError{Path: section + f.Path, Reason: f.Reason}
+	}
 	return &FieldError{Path: section + "." + f.Path, Reason: f.Reason}
 }
 
