@@ -34,16 +34,24 @@ type credential struct {
 type secrets []string
 
 func (s *secrets) add(v string) string {
-	if len(v) >= 4 { // a shorter one is in every text
-		*s = append(*s, v)
-	}
+	*s = append(*s, v)
 	return v
 }
 
 // scrub takes secrets out of a text, in the forms in which a service may repeat
 // them.
-func (s secrets) scrub(text string) string {
+func (s secrets) scrub(text string) string { return s.without(text, 4) }
+
+// scrubAnswer is scrub for what a service answers: a short secret, such as the
+// password "postgres", may be a word of the data, which must stay what it is.
+func (s secrets) scrubAnswer(text string) string { return s.without(text, 8) }
+
+// without takes out secrets of at least so many bytes.
+func (s secrets) without(text string, least int) string {
 	for _, v := range s {
+		if len(v) < least {
+			continue
+		}
 		for _, form := range []string{v, escape(v, false), url.QueryEscape(v), url.PathEscape(v), strings.Trim(jsonText(v), `"`)} {
 			text = strings.ReplaceAll(text, form, "[secret]")
 		}

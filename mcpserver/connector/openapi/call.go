@@ -115,11 +115,11 @@ func (c *Connector) answer(ctx context.Context, o *operation, resp *http.Respons
 	}
 	switch {
 	case o.method == http.MethodHead:
-		return router.Text(sent.scrub(headText(resp))), nil
+		return router.Text(sent.scrubAnswer(headText(resp))), nil
 	case len(data) == 0:
-		return router.Text(sent.scrub("Done: " + statusText(resp) + location(resp))), nil
+		return router.Text(sent.scrubAnswer("Done: " + statusText(resp) + location(resp))), nil
 	case isJSON(media), media == "" && json.Valid(data):
-		if r := o.jsonResult(sent.scrub(string(data)), location(resp)); r != nil {
+		if r := o.jsonResult(sent.scrubAnswer(string(data)), sent.scrubAnswer(location(resp))); r != nil {
 			return r, nil
 		}
 	case strings.HasPrefix(media, "image/") && media != "image/svg+xml":
@@ -133,7 +133,7 @@ func (c *Connector) answer(ctx context.Context, o *operation, resp *http.Respons
 	if o.tool.Output != nil {
 		return nil, fmt.Errorf("the service promised JSON and answered with %s", mediaName(media))
 	}
-	return router.Text(sent.scrub(strings.ToValidUTF8(string(data), "\ufffd"))), nil
+	return router.Text(sent.scrubAnswer(strings.ToValidUTF8(string(data), "\ufffd"))), nil
 }
 
 func mediaName(media string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -130,6 +131,9 @@ func parse(ctx context.Context, data []byte, file string, read func(string) ([]b
 			return data, nil
 		}
 		more, err := read(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("it refers to %s, which is not there", short(name))
+		}
 		if err != nil {
 			return nil, err
 		}
