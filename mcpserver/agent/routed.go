@@ -36,6 +36,9 @@ func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
 	if r.Via != nil {
 		via = r.Via(ctx)
 	}
+	if c.Approval != "" {
+		r.approve(c)
+	}
 	result, err := r.Router.Call(ctx, &router.Request{
 		ID: c.RequestID, Caller: c.Caller, Via: via, Conversation: c.Conversation, Model: c.Model,
 		Tool: c.Tool, Arguments: c.Arguments, Ask: c.Ask,
@@ -51,6 +54,15 @@ func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
 		return Outcome{}, context.Cause(ctx)
 	}
 	return Outcome{Text: inference.Classify(err).Message, IsError: true}, nil
+}
+
+// approve takes the approval that came with a request: of calls of the very caller
+// who sends it. It is bound to the call that asked for it, so another call gains
+// nothing by its id; and one that was decided meanwhile stays as it was decided.
+func (r *Routed) approve(c *Call) {
+	if a, ok := r.Router.Approvals().Get(c.Approval); ok && a.Principal == c.Caller.Principal && a.State == router.ApprovalPending {
+		_, _ = r.Router.Approvals().Decide(c.Approval, true)
+	}
 }
 
 func progressText(p router.Progress) string {

@@ -132,6 +132,18 @@ func (a *Approvals) List() []Approval {
 	return out
 }
 
+// Get returns the approval under id.
+func (a *Approvals) Get(id string) (Approval, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.expire(now())
+	one := a.all[id]
+	if one == nil {
+		return Approval{}, false
+	}
+	return *one, true
+}
+
 // Decide approves a pending call or refuses it. An approved one may be made once,
 // within the time of approvals from now on. The error is an inference.ErrInvalid if
 // nothing waits under id.

@@ -182,8 +182,12 @@ func readHostedCall(o *fields) (call inference.ToolCall, result *inference.Messa
 	o.str("name", &name)
 	o.str("arguments", &call.Arguments)
 	done := o.str("output", &output)
-	if v, ok := o.take("error"); ok && v[0] == '"' {
-		o.str("error", &failure)
+	if v, ok := o.take("error"); ok {
+		if v[0] == '"' {
+			o.str("error", &failure)
+		} else {
+			failure = readCallError(o)
+		}
 		output, done = failure, true
 	}
 	for key, v := range map[string]string{"id": call.ID, "server_label": label, "name": name} {
@@ -196,6 +200,29 @@ func readHostedCall(o *fields) (call inference.ToolCall, result *inference.Messa
 		result = &inference.Message{Role: inference.RoleTool, ToolCallID: call.ID, Name: call.Name, Content: output}
 	}
 	return call, result
+}
+
+// readCallError takes the texts of an error that is an object.
+func readCallError(o *fields) string {
+	e, ok := o.object("error")
+	if !ok {
+		return ""
+	}
+	var texts []string
+	e.take("type")
+	parts, _ := e.list("content")
+	for i, p := range parts {
+		text, err := readPart(fmt.Sprintf("%s[%d]", e.path("content"), i), p)
+		if err != nil {
+			o.failed(err)
+			return ""
+		}
+		texts = append(texts, text)
+	}
+	if err := e.err(); err != nil {
+		o.failed(err)
+	}
+	return strings.Join(texts, "\n")
 }
 
 // roundUsage is what one answer of the model's took, where a request took more

@@ -61,7 +61,7 @@ func (b *responseBuilder) called(o *openItem, h *inference.HostedCall) error {
 	name := "response.mcp_call.completed"
 	c.Status = callCompleted
 	if h.IsError {
-		name, c.Status, c.Error = "response.mcp_call.failed", callFailed, &h.Output
+		name, c.Status, c.Error = "response.mcp_call.failed", callFailed, toolError(h.Output)
 	} else {
 		c.Output = &h.Output
 	}

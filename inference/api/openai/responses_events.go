@@ -98,15 +98,23 @@ type (
 		Annotations map[string]bool `json:"annotations"`
 	}
 	callItem struct {
-		Type      string  `json:"type"`
-		ID        string  `json:"id"`
-		Label     string  `json:"server_label"`
-		Name      string  `json:"name"`
-		Arguments string  `json:"arguments"`
-		Output    *string `json:"output"`
-		Error     *string `json:"error"`
-		Status    string  `json:"status"`
-		Approval  *string `json:"approval_request_id"`
+		Type      string     `json:"type"`
+		ID        string     `json:"id"`
+		Label     string     `json:"server_label"`
+		Name      string     `json:"name"`
+		Arguments string     `json:"arguments"`
+		Output    *string    `json:"output"`
+		Error     *callError `json:"error"`
+		Status    string     `json:"status"`
+		Approval  *string    `json:"approval_request_id"`
+	}
+	callError struct {
+		Type    string      `json:"type"`
+		Content []errorText `json:"content"`
+	}
+	errorText struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
 	}
 	approvalItem struct {
 		Type      string `json:"type"`
@@ -116,6 +124,11 @@ type (
 		Arguments string `json:"arguments"`
 	}
 )
+
+// toolError is what a tool could not do, as the API has it.
+func toolError(text string) *callError {
+	return &callError{Type: "mcp_tool_execution_error", Content: []errorText{{Type: "text", Text: text}}}
+}
 
 // openItem is an item of the output that still grows.
 type openItem struct {

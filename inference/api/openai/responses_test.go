@@ -159,7 +159,7 @@ func TestResponseInput(t *testing.T) {
 		{"hosted calls in two rounds", `[` + hi + `,
 			{"type":"mcp_list_tools","id":"mcpl_1","server_label":"db","tools":[]},
 			{"type":"mcp_call","id":"mcp_r1_c1","server_label":"db","name":"query","arguments":"{\"a\":1}","output":"one","error":null},
-			{"type":"mcp_call","id":"mcp_r1_c2","server_label":"db","name":"query","arguments":"{}","output":null,"error":"none"},
+			{"type":"mcp_call","id":"mcp_r1_c2","server_label":"db","name":"query","arguments":"{}","output":null,"error":{"type":"mcp_tool_execution_error","content":[{"type":"text","text":"none"}]}},
 			{"type":"mcp_call","id":"mcp_r2_c3","server_label":"db","name":"query","arguments":"{}","output":"three"},
 			{"role":"assistant","content":"Done."},{"role":"user","content":"Hi"}]`,
 			[]inference.Message{
