@@ -15,6 +15,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
+// killTimeout bounds the ending of a statement, for which a connection is made.
+const killTimeout = 10 * time.Second
+
 // mysqlServer is a MySQL or MariaDB server.
 type mysqlServer struct {
 	cfg Config
@@ -217,7 +220,7 @@ func leavesNothing(text string) bool {
 
 // kill ends the connection of that id at the server.
 func (m *mysqlServer) kill(id int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanUp)
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
 	// It may have ended by itself, which is as good.
 	_, _ = m.killers.ExecContext(ctx, "KILL "+strconv.FormatInt(id, 10))

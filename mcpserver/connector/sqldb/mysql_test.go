@@ -143,9 +143,9 @@ func testMariaBounds(t *testing.T, server *testkit.MariaDB, cfg Config) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller who is gone: %v", err)
 	}
-	for end := time.Now().Add(cleanUp); running() != "0"; {
+	for end := time.Now().Add(2 * killTimeout); running() != "0"; {
 		if time.Now().After(end) {
-			t.Fatal("the statement still runs")
+			t.Fatal("the statement still runs:", server.SQL(t, "SHOW FULL PROCESSLIST"))
 		}
 	}
 	cfg.Timeout = 200 * time.Millisecond
