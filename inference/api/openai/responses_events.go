@@ -132,14 +132,13 @@ func toolError(text string) *callError {
 
 // openItem is an item of the output that still grows.
 type openItem struct {
-	index     int
-	id        string
-	kind      string
-	text      strings.Builder
-	logprobs  []chatToken
-	call      functionItem
-	hosted    callItem
-	announced bool // of text: its part was added
+	index    int
+	id       string
+	kind     string
+	text     strings.Builder
+	logprobs []chatToken
+	call     functionItem
+	hosted   callItem
 }
 
 // responseBuilder makes a response of events, and, where emit is set, tells each
