@@ -25,6 +25,7 @@ var sqliteReads = map[string]bool{
 var sqliteShows = map[string]bool{
 	"user_version": true, "application_id": true, "encoding": true, "page_count": true, "page_size": true,
 	"journal_mode": true, "foreign_keys": true, "schema_version": true, "freelist_count": true,
+	"data_version": true, // full-text search asks for it
 }
 
 // allowedAction is the authorizer's rule: what a statement may be compiled to do.
