@@ -49,6 +49,10 @@ test-python: ## the tests with the official Python clients (after make build yar
 test-gpu: build cuda ## smoke tests, on a host with an NVIDIA GPU
 	@go test -tags gpu -count=1 -json -run '^TestGPU' ./... | go run ./internal/testreport
 
+.PHONY: conformance
+conformance: npm ## the MCP server against the official conformance suite, three times in a row
+	go test -race -count=3 -v -run TestSuite ./mcpserver/conformance
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@build/fuzz.sh $(FUZZTIME)

@@ -34,6 +34,7 @@ type call struct {
 
 	// Of what is told of changes.
 	conn     *stdioConn      // nil over HTTP
+	least    int             // severity of the least severe log message it gets; 0: none
 	until    <-chan struct{} // closed when streams of this client are to end; nil: with the request
 	tick     func() error    // makes sure that the client is there; nil: there is no need
 	listened bool            // it was subscriptions/listen, and all was said
@@ -75,6 +76,17 @@ func (c *call) outlet() *outlet {
 		return c.session.outlet
 	case c.conn != nil:
 		return c.conn.outlet
+	}
+	return nil
+}
+
+// questions returns what the client was asked; nil: it cannot be.
+func (c *call) questions() *questions {
+	switch {
+	case c.session != nil:
+		return c.session.questions
+	case c.conn != nil:
+		return c.conn.questions
 	}
 	return nil
 }

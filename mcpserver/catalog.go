@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -51,10 +52,15 @@ func (s *Server) catalogHooks(hooks *server.Hooks) {
 		}
 	})
 	hooks.AddBeforeReadResource(func(ctx context.Context, _ any, request *mcp.ReadResourceRequest) {
-		if uri := request.Params.URI; s.config.Router.Owns(uri) {
+		if uri := request.Params.URI; s.routes(uri) {
 			callFrom(ctx).resource = map[string]server.ServerResource{uri: {Handler: s.readRouted}}
 		}
 	})
+}
+
+// routes reports whether the router has resources of that URI, or completes it.
+func (s *Server) routes(uri string) bool {
+	return s.config.Router != nil && !strings.HasPrefix(uri, modelsURI) && s.config.Router.Owns(uri)
 }
 
 // readRouted reads a resource of a connector, or a result that was cut.
@@ -147,11 +153,15 @@ func routedPrompt(p *router.Prompt) mcp.Prompt {
 
 // getPrompt fills in a prompt of a connector.
 func (s *Server) getPrompt(ctx context.Context, request mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-	description, messages, err := s.config.Router.Prompt(ctx, request.Params.Name, request.Params.Arguments)
+	description, messages, required, err := s.filledIn(ctx, &request)
 	event := s.log.Info().Str("prompt", request.Params.Name).Str("principal", callerOf(ctx).Principal)
 	if err != nil {
 		event.Str("outcome", inference.Classify(err).Code).Msg("mcp prompt")
 		return nil, err
+	}
+	if required != nil {
+		event.Str("outcome", "input_required").Msg("mcp prompt")
+		return &mcp.GetPromptResult{Result: mcp.Result{ResultType: mcp.ResultTypeInputRequired}, MultiRoundTripResult: *required}, nil
 	}
 	event.Str("outcome", "ok").Msg("mcp prompt")
 	out := &mcp.GetPromptResult{Description: description, Messages: make([]mcp.PromptMessage, 0, len(messages))}
@@ -159,6 +169,42 @@ func (s *Server) getPrompt(ctx context.Context, request mcp.GetPromptRequest) (*
 		out.Messages = append(out.Messages, mcp.PromptMessage{Role: mcp.Role(messages[i].Role), Content: routedContent(&messages[i].Content)})
 	}
 	return out, nil
+}
+
+// filledIn fills a prompt in, or goes on where that has asked the client.
+func (s *Server) filledIn(ctx context.Context, request *mcp.GetPromptRequest) (description string, messages []router.PromptMessage, required *mcp.MultiRoundTripResult, err error) {
+	c, p := callFrom(ctx), &request.Params
+	arguments, err := json.Marshal(p.Arguments) // in the order of the names
+	if err != nil {
+		return "", nil, nil, err
+	}
+	key := "prompt " + callerOf(ctx).Principal + " " + p.Name + " " + string(arguments)
+	var w *work
+	if p.RequestState != "" {
+		w, err = s.again(p.RequestState, key, p.InputResponses)
+	} else if peer := askerOf(ctx, c, p.InputResponses); peer != nil {
+		w = s.start(ctx, key, peer, server.IsModernRequest(ctx), func(ctx context.Context, _ *work) (any, error) {
+			description, messages, err := s.config.Router.Prompt(router.WithPeer(ctx, peer), p.Name, p.Arguments)
+			return filled{description, messages}, err
+		})
+	} else {
+		description, messages, err = s.config.Router.Prompt(ctx, p.Name, p.Arguments)
+		return description, messages, nil, err
+	}
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if required, err = s.attend(ctx, c, w); required != nil || err != nil {
+		return "", nil, required, err
+	}
+	f, _ := w.result.(filled)
+	return f.description, f.messages, nil, w.err
+}
+
+// filled is a prompt that is filled in.
+type filled struct {
+	description string
+	messages    []router.PromptMessage
 }
 
 // CompletePromptArgument asks the connector of the prompt.

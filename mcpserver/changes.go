@@ -96,7 +96,10 @@ func (s *Server) changeHooks(hooks *server.Hooks) {
 			c.Resources.ListChanged = true
 		}
 	}
-	hooks.AddAfterInitialize(func(_ context.Context, _ any, _ *mcp.InitializeRequest, result *mcp.InitializeResult) {
+	hooks.AddAfterInitialize(func(ctx context.Context, _ any, request *mcp.InitializeRequest, result *mcp.InitializeResult) {
+		if q := callFrom(ctx).questions(); q != nil {
+			q.declare(request.Params.Capabilities)
+		}
 		declare(&result.Capabilities)
 	})
 	hooks.AddAfterDiscover(func(_ context.Context, _ any, _ *mcp.DiscoverRequest, result *mcp.DiscoverResult) {
@@ -128,7 +131,7 @@ func (s *Server) subscribe(ctx context.Context, o *outlet, uri string) error {
 	if o == nil {
 		return inference.Invalid("params.uri", "there is no session whose stream could tell of changes: initialize one first")
 	}
-	if !s.config.Router.Owns(uri) {
+	if !s.routes(uri) {
 		if _, err := s.readModel(uri); err != nil && uri != modelsURI {
 			return &notFoundError{uri: uri, err: router.ErrNoResource}
 		}

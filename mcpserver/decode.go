@@ -304,7 +304,7 @@ func inside(at place, key string) place {
 		return placeFree
 	}
 	switch key {
-	case "arguments", "capabilities", "result", "error", mcp.MetaKeyClientCapabilities:
+	case "arguments", "capabilities", "result", "error", "inputResponses", mcp.MetaKeyClientCapabilities:
 		return placeFree
 	}
 	return placeEnvelope

@@ -18,6 +18,9 @@
 //     when the result is written, have no part in it;
 //   - changes (changes.go, outlet.go): what connectors offer anew reaches each client
 //     once, on the stream of its session, of subscriptions/listen or of stdio;
+//   - what connectors ask of the client (peer.go, attend.go): requests in the stream
+//     of the call, or, in 2026-07-28, results that the client answers with the
+//     request made again, while the work waits;
 //   - cancellation: notifications/cancelled reaches the calls of its own session
 //     or stdio connection only; without a session the client closes the stream;
 //   - the schemas of tools (schema.go, tool.go), compiled at registration and
@@ -44,7 +47,8 @@
 // # Concurrency
 //
 // A Server is safe for concurrent use and holds no goroutine of its own, but for
-// the moments in which subscriptions of a client that left are ended. A call
+// the work of connectors that waits for its client, and the moments in which
+// subscriptions of one that left are ended. Close ends both. A call
 // belongs to the goroutine that serves its message; what calls share (sessions,
 // the set of running calls, the output of a stdio connection) is guarded by a
 // mutex that is never held while the model works, except for the write of one

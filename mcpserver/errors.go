@@ -10,6 +10,7 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 // failure is the JSON-RPC error that takes the place of mcp-go's, which knows
@@ -64,7 +65,7 @@ func (f *failure) status(modern bool) int {
 	switch f.code {
 	case mcp.METHOD_NOT_FOUND:
 		return http.StatusNotFound
-	case mcp.INVALID_PARAMS, mcp.INVALID_REQUEST, mcp.PARSE_ERROR:
+	case mcp.INVALID_PARAMS, mcp.INVALID_REQUEST, mcp.PARSE_ERROR, mcp.MISSING_REQUIRED_CLIENT_CAPABILITY:
 		return http.StatusBadRequest
 	default:
 		return http.StatusOK
@@ -114,6 +115,12 @@ func translate(ctx context.Context, request any, err error) *failure {
 			code = mcp.INVALID_PARAMS
 		}
 		return &failure{code: code, message: missing.Error(), data: map[string]any{"uri": missing.uri}}
+	}
+	var lacks *router.CapabilityError
+	if errors.As(err, &lacks) && server.IsModernRequest(ctx) {
+		return &failure{code: mcp.MISSING_REQUIRED_CLIENT_CAPABILITY, message: lacks.Error(), data: map[string]any{
+			"requiredCapabilities": map[string]any{lacks.Capability: struct{}{}},
+		}}
 	}
 	var coded interface{ ToJSONRPCError() mcp.JSONRPCError }
 	if errors.As(err, &coded) {

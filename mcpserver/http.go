@@ -136,7 +136,13 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 			}
 			defer c.session.running.end(c.msg.id)
 		}
-	case kindResponse: // to a request that this server never sends; mcp-go accepts it
+	case kindResponse:
+		if c.session != nil {
+			c.session.questions.answered(c.msg)
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		// Without a session nobody was asked; mcp-go says what becomes of it.
 	}
 
 	var answer recorder

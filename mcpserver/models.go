@@ -166,7 +166,7 @@ type completer struct{ s *Server }
 // CompleteResourceArgument returns the ids that begin with what was typed, or asks
 // the connector of the template.
 func (c completer) CompleteResourceArgument(ctx context.Context, uri string, argument mcp.CompleteArgument, given mcp.CompleteContext) (*mcp.Completion, error) {
-	if r := c.s.config.Router; r != nil && r.Owns(uri) {
+	if c.s.routes(uri) {
 		return c.routed(ctx, uri, argument, given)
 	}
 	if uri != modelsURI+"{id}" || argument.Name != "id" {

@@ -113,15 +113,22 @@ func (s *Server) callRouted(name string) server.ToolHandlerFunc {
 			ID: id, Caller: callerOf(ctx), Via: s.via(ctx), Conversation: conversation,
 			Tool: name, Arguments: request.Params.RawArguments,
 		}
-		result, err := s.routedCall(ctx, c, q)
+		result, required, err := s.routedCall(ctx, c, q, &request.Params.MultiRoundTripParams)
 		event := s.log.Info().Str("tool", name).Str("request_id", id).Str("principal", q.Caller.Principal).Dur("duration_ms", time.Since(started))
+		var lacks *router.CapabilityError
 		switch {
+		case required != nil:
+			event.Str("outcome", "input_required").Msg("mcp tool call")
+			return &mcp.CallToolResult{Result: mcp.Result{ResultType: mcp.ResultTypeInputRequired}, MultiRoundTripResult: *required}, nil
 		case err == nil:
 			event.Str("outcome", "ok").Bool("is_error", result.IsError).Msg("mcp tool call")
 			return routedResult(result), nil
 		case errors.Is(err, router.ErrNoTool):
 			event.Str("outcome", inference.Classify(err).Code).Msg("mcp tool call")
 			return nil, inference.Invalid("params.name", "there is no tool %.80q here; tools/list names those there are", name)
+		case errors.Is(err, errNotAgain), errors.As(err, &lacks) && server.IsModernRequest(ctx):
+			event.Str("outcome", inference.Classify(err).Code).Msg("mcp tool call")
+			return nil, err
 		}
 		status := inference.Classify(err)
 		event.Str("outcome", status.Code).Msg("mcp tool call")
@@ -140,51 +147,52 @@ func (s *Server) via(ctx context.Context) string {
 	return s.config.Via(ctx)
 }
 
-// routedCall makes the call. What the tool tells of its progress, on whatever
-// goroutine, is written on this one, which is the call's own.
-func (s *Server) routedCall(ctx context.Context, c *call, q *router.Request) (*router.Result, error) {
-	if c.msg.token == nil || c.emit == nil {
-		return s.config.Router.Call(ctx, q)
-	}
-	queue := &progressQueue{ready: make(chan struct{}, 1)}
-	q.Progress = queue.add
-	type answer struct {
-		result *router.Result
-		err    error
-	}
-	answers := make(chan answer, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		var a answer
-		a.result, a.err = s.config.Router.Call(ctx, q)
-		answers <- a
-	}()
-	for {
-		select {
-		case <-queue.ready:
-			if err := queue.write(c); err != nil {
-				cancel() // the client is gone
-				<-answers
-				return nil, errors.Join(inference.ErrCancelled, err)
-			}
-		case a := <-answers:
-			if err := queue.write(c); err != nil {
-				return nil, errors.Join(inference.ErrCancelled, err)
-			}
-			return a.result, a.err
+// routedCall makes the call, or goes on with one that has asked the client. What the
+// tool tells, on whatever goroutine, is written on this one, which is the call's own.
+func (s *Server) routedCall(ctx context.Context, c *call, q *router.Request, more *mcp.MultiRoundTripParams) (*router.Result, *mcp.MultiRoundTripResult, error) {
+	key := "tool " + q.Caller.Principal + " " + q.Tool + " " + string(q.Arguments)
+	hears := c.hears(ctx, mcp.LoggingLevelEmergency)
+	var w *work
+	if more.RequestState != "" {
+		var err error
+		if w, err = s.again(more.RequestState, key, more.InputResponses); err != nil {
+			return nil, nil, errors.Join(errNotAgain, err)
 		}
+	} else {
+		p := askerOf(ctx, c, more.InputResponses)
+		if p == nil && (c.emit == nil || c.msg.token == nil && !hears) {
+			result, err := s.config.Router.Call(ctx, q) // nothing is told meanwhile
+			return result, nil, err
+		}
+		if p != nil {
+			q.Peer = p
+		}
+		w = s.start(ctx, key, p, server.IsModernRequest(ctx), func(ctx context.Context, w *work) (any, error) {
+			q.Progress, q.Log = w.queue.add, w.queue.say
+			return s.config.Router.Call(ctx, q)
+		})
 	}
+	required, err := s.attend(ctx, c, w)
+	if required != nil || err != nil {
+		return nil, required, err
+	}
+	result, _ := w.result.(*router.Result)
+	return result, nil, w.err
 }
+
+// errNotAgain is what a client that comes back with a wrong state gets: an error of
+// the protocol, since no tool was asked.
+var errNotAgain = errors.New("the state is not known")
 
 // mostQueued bounds the notifications that wait to be written. Beyond it the newest
 // takes the place of the one before: the last is never lost.
 const mostQueued = 256
 
-// progressQueue takes progress from any goroutine.
+// progressQueue takes what a call tells from any goroutine.
 type progressQueue struct {
 	mu    sync.Mutex
 	wait  []router.Progress
+	logs  []router.LogMessage
 	last  float64
 	begun bool
 	ready chan struct{}
@@ -201,17 +209,48 @@ func (q *progressQueue) add(p router.Progress) {
 		q.wait = q.wait[:mostQueued-1]
 	}
 	q.wait = append(q.wait, p)
+	q.wake()
+}
+
+// say takes a message for the client's log. Of more than are written in time the
+// newest are left out.
+func (q *progressQueue) say(m router.LogMessage) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.logs) < mostQueued {
+		q.logs = append(q.logs, m)
+	}
+	q.wake()
+}
+
+// wake makes ready readable. The lock is held.
+func (q *progressQueue) wake() {
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
 }
 
+// write writes to the client of c what it wants to hear of what was told.
 func (q *progressQueue) write(c *call) error {
 	q.mu.Lock()
-	wait := q.wait
-	q.wait = nil
+	wait, logs := q.wait, q.logs
+	q.wait, q.logs = nil, nil
 	q.mu.Unlock()
+	if c.emit == nil {
+		return nil
+	}
+	for _, m := range logs {
+		if !c.wants(m.Level) {
+			continue
+		}
+		if err := c.notify("notifications/message", logParams{m.Level, m.Logger, m.Data}); err != nil {
+			return err
+		}
+	}
+	if c.msg.token == nil {
+		return nil
+	}
 	for _, p := range wait {
 		if err := c.notify(string(mcp.MethodNotificationProgress), routedProgress{c.msg.token, p.Progress, p.Total, p.Message}); err != nil {
 			return err

@@ -69,6 +69,7 @@ type Server struct {
 
 	routed      *routedTools // nil without a router
 	hub         *hub         // nil without a router
+	parked      *parked
 	unsubscribe func()
 }
 
@@ -102,10 +103,10 @@ func New(c Config) (*Server, error) {
 		server.WithHooks(hooks),
 	}
 	if c.Router != nil {
-		s.hub = newHub(c.Router)
+		s.hub, s.parked = newHub(c.Router), newParked()
 		s.catalogHooks(hooks)
 		s.changeHooks(hooks)
-		options = append(options, server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
+		options = append(options, server.WithLogging(), server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
 	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
 	own := []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()}
@@ -149,6 +150,7 @@ func (s *Server) Close() {
 	}
 	s.Drain()
 	s.unsubscribe()
+	s.parked.close()
 	s.endpoint.sessions.close()
 	s.hub.ending.Wait()
 }

@@ -90,6 +90,9 @@ type session struct {
 	running *running
 	outlet  *outlet   // what it is to hear of changes; nil without a router
 	used    time.Time // guarded by sessions.mu
+
+	questions *questions // what it was asked, in the middle of calls
+	level     logLevel
 }
 
 // idle reports whether no call runs and no stream is open.
@@ -123,7 +126,7 @@ type sessions struct {
 
 // create starts a session for caller.
 func (l *sessions) create(ctx context.Context, caller inference.Caller) (*session, error) {
-	s := &session{id: rand.Text(), caller: caller, running: newRunning(l.maxCalls), used: time.Now()}
+	s := &session{id: rand.Text(), caller: caller, running: newRunning(l.maxCalls), questions: newQuestions(), used: time.Now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.makeRoom(ctx, caller); err != nil {

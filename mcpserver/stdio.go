@@ -30,7 +30,7 @@ var errInputEnded = fmt.Errorf("the input ended more than %v ago: %w", stdioGrac
 func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &stdioConn{server: s, out: out, running: newRunning(s.config.MaxCallsPerSession), fail: cancel, over: make(chan struct{})}
+	c := &stdioConn{server: s, out: out, running: newRunning(s.config.MaxCallsPerSession), fail: cancel, over: make(chan struct{}), questions: newQuestions()}
 	if s.hub != nil {
 		c.outlet = s.hub.open()
 		defer c.outlet.close()
@@ -67,6 +67,9 @@ type stdioConn struct {
 	fail    context.CancelCauseFunc
 	outlet  *outlet       // what the client is to hear of changes; nil without a router
 	over    chan struct{} // closed when the input has ended
+
+	questions *questions // what the client was asked, in the middle of calls
+	level     logLevel
 
 	mu  sync.Mutex
 	out io.Writer
@@ -148,6 +151,9 @@ func (c *stdioConn) take(ctx context.Context, data []byte) {
 	if msg.kind != kindRequest {
 		if msg.cancels != "" {
 			c.running.cancel(msg.cancels)
+		}
+		if msg.kind == kindResponse {
+			c.questions.answered(msg)
 		}
 		return
 	}

@@ -34,6 +34,8 @@ type Request struct {
 	Progress func(Progress)
 	// Peer is who can be asked back; nil: nobody.
 	Peer Peer
+	// Log hears what the connector tells of the call; nil: nobody does.
+	Log func(LogMessage)
 }
 
 // maxArguments bounds the arguments of one call, in bytes.
@@ -184,14 +186,18 @@ func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments js
 	}
 	var said *ToolError
 	toolFailed := errors.As(err, &said)
+	var lacks *CapabilityError
+	clientFailed := errors.As(err, &lacks)
 	gone := ctx.Err() != nil && !errors.Is(context.Cause(ctx), inference.ErrDeadline)
-	open := c.breaker.report(now(), err != nil && !toolFailed && !gone)
+	open := c.breaker.report(now(), err != nil && !toolFailed && !clientFailed && !gone)
 	r.observe.BreakerOpen(c.label, open)
 	switch {
 	case err == nil:
 		return result, nil
 	case toolFailed:
 		return &Result{Content: []Content{{Type: ContentText, Text: said.Message}}, IsError: true}, nil
+	case clientFailed:
+		return nil, lacks
 	case ctx.Err() != nil:
 		if gone {
 			return nil, context.Cause(ctx)
@@ -210,7 +216,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 		err    error
 	}
 	answers := make(chan answer, 1)
-	progress := newProgress(q.Progress)
+	progress := newProgress(q.Progress, q.Log)
 	c := e.connector
 	c.running.Add(1)
 	go func() {
@@ -226,7 +232,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 		}()
 		a.result, a.err = c.run.Run(ctx, &Call{
 			ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant,
-			Progress: progress.tell, Peer: q.Peer,
+			Progress: progress.tell, Peer: q.Peer, Log: progress.say,
 		})
 		if a.err == nil && a.result == nil {
 			a.err = errors.New("the connector returned no result")

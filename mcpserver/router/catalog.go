@@ -42,6 +42,18 @@ func provider[T any](r *Router, label string) (T, bool) {
 	return none, false
 }
 
+// owner returns the label of the connector that is a T and has that name or URI, and
+// what the connector itself calls it.
+func owner[T any](r *Router, name, separator string) (label, own string, ok bool) {
+	if label, own, ok = strings.Cut(name, separator); ok && label != "" {
+		if _, ok = provider[T](r, label); ok {
+			return label, own, true
+		}
+	}
+	_, ok = provider[T](r, "")
+	return "", name, ok
+}
+
 // catalogTimeout bounds what is asked of one connector for a list.
 const catalogTimeout = 20 * time.Second
 
@@ -77,7 +89,7 @@ func (r *Router) Resources(ctx context.Context, cursor string, limit int) (page 
 				break
 			}
 			for _, res := range one {
-				res.URI = labels[i] + uriSeparator + res.URI
+				res.URI = full(labels[i], uriSeparator, res.URI)
 				page = append(page, res)
 			}
 			if own = after; own == "" {
@@ -120,7 +132,7 @@ func (r *Router) ResourceTemplates(ctx context.Context) []ResourceTemplate {
 			continue
 		}
 		for _, t := range some {
-			t.URITemplate = labels[i] + uriSeparator + t.URITemplate
+			t.URITemplate = full(labels[i], uriSeparator, t.URITemplate)
 			out = append(out, t)
 		}
 	}
@@ -132,11 +144,7 @@ func (r *Router) Owns(uri string) bool {
 	if strings.HasPrefix(uri, resultScheme) {
 		return true
 	}
-	label, _, ok := strings.Cut(uri, uriSeparator)
-	if !ok || !Label.MatchString(label) {
-		return false
-	}
-	_, ok = provider[ResourceProvider](r, label)
+	_, _, ok := owner[ResourceProvider](r, uri, uriSeparator)
 	return ok
 }
 
@@ -150,11 +158,11 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri 
 		}
 		return []ResourceContents{c}, nil
 	}
-	label, own, _ := strings.Cut(uri, uriSeparator)
-	p, ok := provider[ResourceProvider](r, label)
+	label, own, ok := owner[ResourceProvider](r, uri, uriSeparator)
 	if !ok {
 		return nil, ErrNoResource
 	}
+	p, _ := provider[ResourceProvider](r, label)
 	ctx, cancel := context.WithTimeoutCause(ctx, defaultTimeout, inference.ErrDeadline)
 	defer cancel()
 	contents, err := p.ReadResource(ctx, own)
@@ -162,7 +170,7 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri 
 		return nil, r.readable(err, label)
 	}
 	for i := range contents {
-		contents[i].URI = label + uriSeparator + contents[i].URI
+		contents[i].URI = full(label, uriSeparator, contents[i].URI)
 		contents[i].Text = r.redactText(contents[i].Text)
 	}
 	return contents, nil
@@ -177,9 +185,9 @@ func (c *connector) address(result *Result) {
 	for i := range result.Content {
 		switch piece := &result.Content[i]; piece.Type {
 		case ContentLink:
-			piece.Resource.URI = c.label + uriSeparator + piece.Resource.URI
+			piece.Resource.URI = full(c.label, uriSeparator, piece.Resource.URI)
 		case ContentResource:
-			piece.Contents.URI = c.label + uriSeparator + piece.Contents.URI
+			piece.Contents.URI = full(c.label, uriSeparator, piece.Contents.URI)
 		}
 	}
 }
@@ -188,7 +196,7 @@ func (c *connector) address(result *Result) {
 func (r *Router) readable(err error, label string) error {
 	var said *ToolError
 	switch {
-	case errors.Is(err, ErrNoResource), errors.Is(err, context.Canceled), errors.Is(err, inference.ErrInvalid):
+	case errors.Is(err, ErrNoResource), errors.Is(err, context.Canceled), errors.Is(err, inference.ErrInvalid), errors.As(err, new(*CapabilityError)):
 		return err
 	case errors.As(err, &said):
 		return inference.Invalid("", "%s", said.Message)
@@ -202,7 +210,7 @@ func (r *Router) readable(err error, label string) error {
 // Watch begins to look at a resource: its changes come to those who subscribed. An
 // inference.ErrUnsupported says that its connector does not notice changes.
 func (r *Router) Watch(ctx context.Context, uri string) (stop func(), err error) {
-	label, own, _ := strings.Cut(uri, uriSeparator)
+	label, own, _ := owner[ResourceWatcher](r, uri, uriSeparator)
 	p, ok := provider[ResourceWatcher](r, label)
 	if !ok {
 		return nil, fmt.Errorf("%w: changes of %s are not noticed", inference.ErrUnsupported, uri)
@@ -219,7 +227,7 @@ func (r *Router) Prompts() []Prompt {
 	var out []Prompt
 	for i, p := range all {
 		for _, one := range p.Prompts() {
-			one.Name = labels[i] + Separator + one.Name
+			one.Name = full(labels[i], Separator, one.Name)
 			out = append(out, one)
 		}
 	}
@@ -228,7 +236,7 @@ func (r *Router) Prompts() []Prompt {
 
 // Prompt fills one in.
 func (r *Router) Prompt(ctx context.Context, name string, arguments map[string]string) (string, []PromptMessage, error) {
-	label, own, _ := strings.Cut(name, Separator)
+	label, own, _ := owner[PromptProvider](r, name, Separator)
 	p, ok := provider[PromptProvider](r, label)
 	if !ok {
 		return "", nil, inference.Invalid("name", "there is no prompt %.80q here; prompts/list names those there are", name)
@@ -245,9 +253,9 @@ func (r *Router) Prompt(ctx context.Context, name string, arguments map[string]s
 // Complete completes an argument of a prompt (by its full name) or of a resource
 // template (with its label).
 func (r *Router) Complete(ctx context.Context, of, argument, typed string, others map[string]string) (values []string, total int, err error) {
-	label, own, ok := strings.Cut(of, uriSeparator)
-	if !ok || !Label.MatchString(label) {
-		label, own, _ = strings.Cut(of, Separator)
+	label, own, ok := owner[Completer](r, of, uriSeparator)
+	if !ok || label == "" {
+		label, own, _ = owner[Completer](r, of, Separator)
 	}
 	p, ok := provider[Completer](r, label)
 	if !ok {

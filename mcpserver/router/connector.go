@@ -59,6 +59,9 @@ type Call struct {
 	Progress func(Progress)
 	// Peer is who asked, where a connector has to ask back; nil: nobody can be asked.
 	Peer Peer
+	// Log tells who asked what happens; nil: nobody listens. Like Progress it may be
+	// called from any goroutine, until Run has returned.
+	Log func(LogMessage)
 }
 
 // Progress is how far a call is.

@@ -64,12 +64,12 @@ func (r *Router) entries(c *connector, all bool) ([]*Entry, error) {
 // entry registers one tool. mine are those of the same connector so far: the
 // connector's own names, by what clients see.
 func (r *Router) entry(c *connector, t *Tool, mine map[string]string) (*Entry, error) {
-	e := &Entry{Label: c.label, Name: c.label + Separator + t.Name, Tool: *t, connector: c}
+	e := &Entry{Label: c.label, Name: full(c.label, Separator, t.Name), Tool: *t, connector: c}
 	if !ToolName.MatchString(e.Name) || t.Name == "" {
 		return nil, fmt.Errorf("the name %.120q must match %s: give the connector or the tool a shorter or plainer one", e.Name, ToolName)
 	}
 	if other, taken := mine[e.Name]; taken {
-		return nil, fmt.Errorf("the name %s is that of %s%s%s, too: rename one of them", e.Name, c.label, Separator, other)
+		return nil, fmt.Errorf("the name %s is that of %s, too: rename one of them", e.Name, full(c.label, Separator, other))
 	}
 	if other := r.named[e.Name]; other != nil && other.connector != c {
 		// A label holds no "_", so no other connector can make this name; a label that

@@ -130,3 +130,29 @@ func TestListAndCallAgree(t *testing.T) {
 		}
 	})
 }
+
+// TestWithoutALabel: what a connector without a label offers has its own names, and
+// takes none of the others'.
+func TestWithoutALabel(t *testing.T) {
+	r, err := New(DefaultConfig(), Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, other := offers("get_own", "lib__get"), offers("get")
+	if err := r.Add("", own, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add("lib", other, Options{}); err == nil || !strings.Contains(err.Error(), "the name lib__get is taken") {
+		t.Errorf("two tools of one name: %v", err)
+	}
+	if err := r.Add("", offers("get_more"), Options{}); err == nil {
+		t.Error("two connectors without a label")
+	}
+	result, err := r.Call(t.Context(), &Request{Tool: "get_own"})
+	if err != nil || result.Content[0].Text != "{}" || own.made() != 1 {
+		t.Errorf("call: %+v, %v", result, err)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -97,11 +97,12 @@ func New(c Config, d Deps) (*Router, error) {
 	return r, nil
 }
 
-// Add registers a connector under its label: before the first call of anything
+// Add registers a connector under its label, or, with none, as one whose names
+// clients see as they are: before the first call of anything
 // else. Its tools come behind those of earlier ones. The error says which tool
 // cannot be, and why. From then on the router closes the connector.
 func (r *Router) Add(label string, c Connector, o Options) error {
-	if !Label.MatchString(label) {
+	if label != "" && !Label.MatchString(label) {
 		return fmt.Errorf("add a connector: the name %q must match %s", label, Label)
 	}
 	if err := o.Check(); err != nil {
@@ -153,7 +154,7 @@ func (r *Router) changed(c *connector, ch Change) {
 		r.mu.Unlock()
 	}
 	if ch.Resource != "" {
-		ch.Resource = c.label + uriSeparator + ch.Resource
+		ch.Resource = full(c.label, uriSeparator, ch.Resource)
 	}
 	r.mu.RLock()
 	tell := make([]func(Change), 0, len(r.listeners))

@@ -21,6 +21,15 @@ const (
 // the names of its tools and, with a "+" behind it, of the URIs of its resources.
 var Label = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
+// full returns the name by which clients know what a connector names own. A
+// connector without a label is Hearth's own part: its names stand as they are.
+func full(label, separator, own string) string {
+	if label == "" {
+		return own
+	}
+	return label + separator + own
+}
+
 // ToolName is what the name of a tool must look like, as clients see it.
 var ToolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
