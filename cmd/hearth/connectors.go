@@ -16,6 +16,7 @@ import (
 	"hearth/mcpserver/connector/files"
 	"hearth/mcpserver/connector/openapi"
 	"hearth/mcpserver/connector/sqldb"
+	"hearth/mcpserver/connector/upstream"
 	"hearth/mcpserver/connector/webfetch"
 	"hearth/mcpserver/connector/websearch"
 	"hearth/mcpserver/router"
@@ -32,13 +33,15 @@ type ConnectorConfig struct {
 	OpenAPI   *openapi.Config   `yaml:"openapi"`
 	SQLDB     *sqldb.Config     `yaml:"sqldb"`
 	Tools     declared.Config   `yaml:"tools"`
+	MCP       *upstream.Config  `yaml:"mcp"`
 	WebFetch  *webfetch.Config  `yaml:"webfetch"`
 	WebSearch *websearch.Config `yaml:"websearch"`
 }
 
 // connectorDeps is what connectors are made with.
 type connectorDeps struct {
-	log zerolog.Logger
+	log    zerolog.Logger
+	models inference.Models // nil: the process ends after a call
 	// databases are the connectors that tools of kind tools may use, by name.
 	databases map[string]declared.Database
 }
@@ -88,6 +91,13 @@ var connectorKinds = []connectorKind{
 		open: func(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
 			return declared.New(c.Tools, d.databases)
 		},
+	},
+	{
+		key:     "mcp",
+		given:   func(c *ConnectorConfig) bool { return c.MCP != nil },
+		check:   func(c *ConnectorConfig) error { return c.MCP.Check() },
+		resolve: func(c *ConnectorConfig, dir string) { c.MCP.Resolve(dir) },
+		open:    openUpstream,
 	},
 	{
 		key:   "webfetch",
@@ -179,7 +189,7 @@ func newRouter(ctx context.Context, cfg *Config, models inference.Models, sink *
 			_ = closeRouter(ctx, r)
 		}
 	}()
-	opened, err := openConnectors(ctx, cfg, log)
+	opened, err := openConnectors(ctx, cfg, models, log)
 	if err != nil {
 		return nil, configError(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"hearth/inference"
 	"hearth/internal/config"
 	"hearth/mcpserver/connector/declared"
 	"hearth/mcpserver/connector/sqldb"
@@ -14,7 +15,7 @@ import (
 
 // openConnectors opens all connectors, in their order: those first that others
 // use. Where one cannot be, none is left open.
-func openConnectors(ctx context.Context, cfg *Config, log zerolog.Logger) (_ []router.Connector, err error) {
+func openConnectors(ctx context.Context, cfg *Config, models inference.Models, log zerolog.Logger) (_ []router.Connector, err error) {
 	opened := make([]router.Connector, len(cfg.Connectors))
 	defer func() {
 		if err != nil {
@@ -32,7 +33,7 @@ func openConnectors(ctx context.Context, cfg *Config, log zerolog.Logger) (_ []r
 			if err != nil {
 				return nil, err
 			}
-			deps := &connectorDeps{log: log.With().Str("connector", one.Name).Logger(), databases: databases}
+			deps := &connectorDeps{log: log.With().Str("connector", one.Name).Logger(), databases: databases, models: models}
 			if opened[i], err = k.open(ctx, one, deps); err != nil {
 				opened[i] = nil // not an interface around nil
 				return nil, fmt.Errorf("connector %s: %w", one.Name, err)

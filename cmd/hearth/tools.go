@@ -33,7 +33,7 @@ running server when there is one: --url, HEARTH_URL, or the address in the
 configuration. Otherwise the connectors are started in this process.`,
 		Args: usageArgs(cobra.NoArgs),
 	}
-	cmd.AddCommand(newToolsListCommand(), newToolsCallCommand())
+	cmd.AddCommand(newToolsListCommand(), newToolsCallCommand(), newToolsLoginCommand(), newToolsPendingCommand(), newToolsApproveCommand())
 	return cmd
 }
 

@@ -36,6 +36,13 @@ type Refresher interface {
 	Refresh(ctx context.Context) error
 }
 
+// Withholder is a Connector that knows of tools that it does not offer.
+type Withholder interface {
+	// Missing says why a tool of that name is withheld, in words for a person; empty
+	// where it knows none.
+	Missing(tool string) string
+}
+
 // Change says which of a connector's lists are not what they were.
 type Change struct {
 	Tools, Resources, Prompts bool

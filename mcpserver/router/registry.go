@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -144,6 +145,15 @@ func (r *Router) lookup(ctx context.Context, caller inference.Caller, name strin
 	r.mu.RUnlock()
 	if closed {
 		return nil, &inference.RetryError{Err: inference.ErrShutdown}
+	}
+	if e == nil {
+		if label, tool, ok := strings.Cut(name, Separator); ok {
+			if c, ok := provider[Withholder](r, label); ok {
+				if why := c.Missing(tool); why != "" {
+					return nil, fmt.Errorf("%w: %.80q is withheld: %s", ErrNoTool, name, why)
+				}
+			}
+		}
 	}
 	if e == nil || r.policy.Decide(ctx, caller, e.Label, &e.Tool, nil).Verdict == Deny {
 		return nil, fmt.Errorf("%w: %.80q", ErrNoTool, name)

@@ -146,9 +146,6 @@ func define(t *mcp.Tool) (*definition, error) {
 			return nil, err
 		}
 	}
-	var kind struct {
-		Type any `json:"type"`
-	}
 	switch {
 	case t.Name == "" || len(t.Name) > 128:
 		return nil, fmt.Errorf("its name must have 1 to 128 bytes")
@@ -158,7 +155,7 @@ func define(t *mcp.Tool) (*definition, error) {
 		return nil, fmt.Errorf("its title has %d bytes, at most %d are taken", len(d.Title), maxTitleBytes)
 	case len(d.Input) > router.MaxSchemaBytes || len(d.Output) > router.MaxSchemaBytes || len(d.Meta) > router.MaxSchemaBytes:
 		return nil, fmt.Errorf("its schema has more than %d bytes", router.MaxSchemaBytes)
-	case json.Unmarshal(d.Input, &kind) != nil || kind.Type != "object":
+	case !ofObject(d.Input):
 		return nil, fmt.Errorf("its schema of the arguments is not that of an object")
 	}
 	return d, nil

@@ -3,6 +3,7 @@ package upstream
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -52,6 +53,9 @@ func (u *Upstream) tool(d *definition, name string) router.Tool {
 		// What a server says is a stranger's text, and where it reaches is not known.
 		Effects: router.Effects{Untrusted: true, Outside: true, Writes: true},
 	}
+	if !ofObject(d.Output) {
+		t.Output = nil // a Result's structured content is an object, whatever theirs is
+	}
 	if u.cfg.TrustAnnotations && d.Hints != nil {
 		h := d.Hints
 		t.Effects.Writes = !h.ReadOnlyHint
@@ -63,6 +67,13 @@ func (u *Upstream) tool(d *definition, name string) router.Tool {
 		t.Effects.Writes, t.Effects.Destroys, t.Idempotent = false, false, true
 	}
 	return t
+}
+
+func ofObject(schema json.RawMessage) bool {
+	var s struct {
+		Type any `json:"type"`
+	}
+	return json.Unmarshal(schema, &s) == nil && s.Type == "object"
 }
 
 // name is what a server's name of a tool becomes: letters, digits, _ and - stay,

@@ -128,6 +128,14 @@ func (u *Upstream) Start(ctx context.Context) error {
 	return nil
 }
 
+// AwaitLists returns when something is known of what the server offers, or after
+// one attempt to learn it, which the log tells of.
+func (u *Upstream) AwaitLists(ctx context.Context) {
+	if !u.pins.known() {
+		_ = u.Start(ctx)
+	}
+}
+
 // connect makes a session for all who wait. What it offers is read before anybody
 // calls, since headers of calls depend on the definitions.
 func (u *Upstream) connect(a *attempt) {
