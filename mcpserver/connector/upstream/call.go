@@ -96,8 +96,7 @@ func (c *calls) asking(ctx context.Context) *running {
 
 // Run calls a tool of the server.
 func (u *Upstream) Run(ctx context.Context, c *router.Call) (*router.Result, error) {
-	theirs, err := u.theirs(c.Tool)
-	if err != nil {
+	if _, err := u.theirs(c.Tool); err != nil {
 		return nil, err
 	}
 	l, err := u.use(ctx)
@@ -106,7 +105,8 @@ func (u *Upstream) Run(ctx context.Context, c *router.Call) (*router.Result, err
 	}
 	defer l.leave()
 	// What the session just learnt may have put the tool on hold.
-	if theirs, err = u.theirs(c.Tool); err != nil {
+	theirs, err := u.theirs(c.Tool)
+	if err != nil {
 		return nil, err
 	}
 	_, sampled := ctx.Value(samplingKey{}).(bool)

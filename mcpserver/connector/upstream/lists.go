@@ -116,6 +116,9 @@ func (u *Upstream) readTools(ctx context.Context, s *mcp.ClientSession, r *remem
 		}
 		return page.NextCursor, nil
 	})
+	if err != nil {
+		return err
+	}
 	// One order, whatever the server does: the lists are part of prompts.
 	slices.SortStableFunc(r.Tools, func(a, b definition) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(r.Tools); i++ {
@@ -123,7 +126,7 @@ func (u *Upstream) readTools(ctx context.Context, s *mcp.ClientSession, r *remem
 			return fmt.Errorf("the server offers two tools of the name %.80q", r.Tools[i].Name)
 		}
 	}
-	return err
+	return nil
 }
 
 // define checks one tool and takes over all that it says.

@@ -1,5 +1,7 @@
 package upstream
 
+//lint:file-ignore SA1019 servers of the older protocols still sample and log
+
 import (
 	"context"
 	"errors"
