@@ -1,0 +1,165 @@
+package upstream_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"hearth/mcpserver/connector/upstream"
+)
+
+// provider gives out tokens, and lets requests with the newest one pass.
+type provider struct {
+	mu      sync.Mutex
+	url     string
+	n       int
+	valid   string
+	grants  []string
+	effects int // calls that did something
+}
+
+func (p *provider) issue(grant string) map[string]any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n++
+	p.grants = append(p.grants, grant)
+	p.valid = fmt.Sprintf("token-%d", p.n)
+	return map[string]any{"access_token": p.valid, "token_type": "Bearer", "expires_in": 3600, "refresh_token": fmt.Sprintf("refresh-%d", p.n)}
+}
+
+func (p *provider) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.valid = "none"
+}
+
+func newProvider(t *testing.T) *provider {
+	t.Helper()
+	p := &provider{}
+	server := mcp.NewServer(&mcp.Implementation{Name: "guarded", Version: "1"}, nil)
+	server.AddTool(&mcp.Tool{Name: "act", InputSchema: json.RawMessage(`{"type":"object"}`)}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.effects++
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "acted"}}}, nil
+	})
+	mux := http.NewServeMux()
+	write := func(w http.ResponseWriter, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", func(w http.ResponseWriter, _ *http.Request) {
+		write(w, map[string]any{"resource": p.url + "/mcp", "authorization_servers": []string{p.url}})
+	})
+	mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
+		write(w, map[string]any{
+			"issuer": p.url, "authorization_endpoint": p.url + "/authorize", "token_endpoint": p.url + "/token", "registration_endpoint": p.url + "/register",
+			"response_types_supported": []string{"code"}, "code_challenge_methods_supported": []string{"S256"},
+			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "none"},
+		})
+	})
+	mux.HandleFunc("/register", func(w http.ResponseWriter, r *http.Request) {
+		var m map[string]any
+		_ = json.NewDecoder(r.Body).Decode(&m)
+		m["client_id"], m["token_endpoint_auth_method"] = "registered", "none"
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(m)
+	})
+	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("code_challenge_method") != "S256" || q.Get("resource") != p.url+"/mcp" {
+			http.Error(w, "no PKCE, or no resource", http.StatusBadRequest)
+			return
+		}
+		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {"c"}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	})
+	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
+		if grant := r.FormValue("grant_type"); grant == "authorization_code" && r.FormValue("code_verifier") == "" ||
+			grant == "refresh_token" && r.FormValue("refresh_token") == "" || grant == "client_credentials" && r.FormValue("client_secret") != "s3cret" {
+			w.WriteHeader(http.StatusBadRequest)
+			write(w, map[string]any{"error": "invalid_grant"})
+			return
+		}
+		write(w, p.issue(r.FormValue("grant_type")))
+	})
+	endpoint := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil)
+	mux.HandleFunc("/mcp", func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		ok := r.Header.Get("Authorization") == "Bearer "+p.valid
+		p.mu.Unlock()
+		if !ok {
+			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+p.url+`/.well-known/oauth-protected-resource/mcp"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		endpoint.ServeHTTP(w, r)
+	})
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	p.url = s.URL
+	return p
+}
+
+func TestLoginAndRefresh(t *testing.T) {
+	p := newProvider(t)
+	cfg := upstream.Config{URL: p.url + "/mcp", State: t.TempDir(), OAuth: &upstream.OAuth{}, Transport: "streamable"}
+	ctx := within(t, time.Minute)
+	u := open(t, cfg)
+	if err := u.Start(ctx); err == nil || !strings.Contains(err.Error(), "hearth tools login up") {
+		t.Fatalf("without a login: %v", err)
+	}
+	err := upstream.Login(ctx, cfg, "up", upstream.Deps{}, func(address string) {
+		go func() { // the browser, which follows the redirect back
+			if resp, err := http.Get(address); err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(cfg.State, "token.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token's file: %v %v", info, err)
+	}
+	u = started(t, cfg)
+	if got := text(call(t, u, "act", `{}`)); got != "acted" {
+		t.Errorf("got %q", got)
+	}
+	p.expire() // while the session goes on
+	if got := text(call(t, u, "act", `{}`)); got != "acted" {
+		t.Errorf("got %q", got)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := fmt.Sprint(p.grants); got != "[authorization_code refresh_token]" || p.effects != 2 {
+		t.Errorf("grants %s, %d calls did something", got, p.effects)
+	}
+}
+
+func TestClientCredentials(t *testing.T) {
+	p := newProvider(t)
+	t.Setenv("TEST_CLIENT_SECRET", "s3cret")
+	u := started(t, upstream.Config{URL: p.url + "/mcp", OAuth: &upstream.OAuth{
+		Grant: "client_credentials", ClientID: "me", ClientSecret: "env:TEST_CLIENT_SECRET",
+	}})
+	call(t, u, "act", `{}`)
+	p.expire()
+	call(t, u, "act", `{}`)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := fmt.Sprint(p.grants); got != "[client_credentials client_credentials]" || p.effects != 2 {
+		t.Errorf("grants %s, %d calls did something", got, p.effects)
+	}
+}
