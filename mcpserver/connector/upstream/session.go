@@ -30,6 +30,7 @@ const keepAlive = time.Minute
 type live struct {
 	session *mcp.ClientSession
 	process *process // nil: an address
+	hangUp  func()   // ends the stream of the older HTTP; nil: there is none
 	gone    chan struct{}
 	once    sync.Once
 
@@ -50,6 +51,9 @@ func (l *live) end() {
 	l.once.Do(func() {
 		if l.process == nil {
 			_ = l.session.Close()
+			if l.hangUp != nil {
+				l.hangUp()
+			}
 			return
 		}
 		closed := make(chan struct{})
@@ -307,14 +311,28 @@ func (u *Upstream) dial(ctx context.Context) (*live, error) {
 	if u.auth != nil {
 		client.Transport = u.auth.transport(client.Transport)
 	}
-	session, err := u.greet(ctx, &mcp.SSEClientTransport{Endpoint: u.cfg.URL, HTTPClient: client, MaxEventSize: int(u.cfg.MessageBytes)}, nil)
+	stream, hangUp := context.WithCancel(u.ctx)
+	t := &mcp.SSEClientTransport{Endpoint: u.cfg.URL, HTTPClient: client, MaxEventSize: int(u.cfg.MessageBytes)}
+	session, err := u.greet(ctx, &outliving{t, stream}, nil)
 	if err != nil {
+		hangUp()
 		if first != nil {
 			err = first
 		}
 		return nil, err
 	}
-	return &live{session: session, gone: make(chan struct{}), used: time.Now()}, nil
+	return &live{session: session, hangUp: hangUp, gone: make(chan struct{}), used: time.Now()}, nil
+}
+
+// outliving is a transport whose stream lasts longer than the greeting.
+type outliving struct {
+	mcp.Transport
+	ctx context.Context
+}
+
+// Connect connects for as long as the session lasts.
+func (o *outliving) Connect(context.Context) (mcp.Connection, error) {
+	return o.Transport.Connect(o.ctx)
 }
 
 // greet makes the session. The SDK may wait for a server that hangs longer than
