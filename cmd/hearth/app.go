@@ -120,7 +120,7 @@ func (a *app) auditedModels() *audited {
 
 // newAgent lets answers of models use the tools of r.
 func newAgent(cfg *Config, models inference.Models, r *router.Router, log zerolog.Logger) (*agent.Agent, error) {
-	a, err := agent.New(models, &agent.Routed{Router: r, Via: audit.ViaFrom}, cfg.Agent, log)
+	a, err := agent.New(models, &agent.Routed{Router: r, Via: audit.ViaFrom, ApprovalWait: cfg.Agent.ApprovalWait}, cfg.Agent, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the agent: %w", err)
 	}

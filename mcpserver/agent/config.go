@@ -17,6 +17,9 @@ type Config struct {
 	Tokens int `yaml:"tokens"`
 	// Timeout ends the whole; 0: none.
 	Timeout time.Duration `yaml:"timeout"`
+	// ApprovalWait is how long a call that needs an approval waits for one, decided
+	// beside the request; 0: the answer ends with it, or goes on without.
+	ApprovalWait time.Duration `yaml:"approval_wait"`
 	// Parallel is how many calls of one answer run at the same time, 1..64.
 	Parallel int `yaml:"parallel"`
 	// Repeats is how often the very same call runs in one request, 1..100.
@@ -56,6 +59,9 @@ func (c *Config) Check() error {
 	}
 	if c.Timeout < 0 || c.Timeout > 24*time.Hour {
 		return config.Invalid("timeout", "must be between 0 (none) and 24h, got %v", c.Timeout)
+	}
+	if c.ApprovalWait < 0 || c.ApprovalWait > 24*time.Hour {
+		return config.Invalid("approval_wait", "must be between 0 (not at all) and 24h, got %v", c.ApprovalWait)
 	}
 	return nil
 }

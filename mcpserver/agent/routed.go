@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"hearth/inference"
 	"hearth/mcpserver/router"
@@ -15,6 +16,8 @@ type Routed struct {
 	Router *router.Router
 	// Via names the door in records; nil: "agent".
 	Via func(context.Context) string
+	// ApprovalWait is how long a call waits for a person's approval; 0: not at all.
+	ApprovalWait time.Duration
 }
 
 // List implements Tools.
@@ -39,12 +42,16 @@ func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
 	if c.Approval != "" {
 		r.approve(c)
 	}
-	result, err := r.Router.Call(ctx, &router.Request{
+	q := &router.Request{
 		ID: c.RequestID, Caller: c.Caller, Via: via, Conversation: c.Conversation, Model: c.Model,
 		Tool: c.Tool, Arguments: c.Arguments, Ask: c.Ask,
 		Progress: func(p router.Progress) { c.Progress(progressText(p)) },
-	})
+	}
+	result, err := r.Router.Call(ctx, q)
 	var waits *router.ApprovalError
+	if errors.As(err, &waits) && r.ApprovalWait > 0 {
+		result, err = r.decided(ctx, c, q, waits)
+	}
 	switch {
 	case err == nil:
 		return Outcome{Text: text(result), IsError: result.IsError, Untrusted: result.Untrusted}, nil
@@ -54,6 +61,21 @@ func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
 		return Outcome{}, context.Cause(ctx)
 	}
 	return Outcome{Text: inference.Classify(err).Message, IsError: true}, nil
+}
+
+// decided waits until a person has decided, and calls again. Whoever reads the
+// stream sees what is waited for.
+func (r *Routed) decided(ctx context.Context, c *Call, q *router.Request, waits *router.ApprovalError) (*router.Result, error) {
+	c.Progress("waits for the approval " + waits.ID)
+	waiting, cancel := context.WithTimeout(ctx, r.ApprovalWait)
+	defer cancel()
+	if _, err := r.Router.Approvals().Wait(waiting, waits.ID); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, waits // nobody came
+	}
+	return r.Router.Call(ctx, q) // which tells a refusal from an approval
 }
 
 // approve takes the approval that came with a request: of calls of the very caller

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -95,5 +96,41 @@ func TestRouted(t *testing.T) {
 	}
 	if o := call("ann", "x__none", `{}`, ""); !o.IsError || !strings.Contains(o.Text, "no such tool") {
 		t.Errorf("no tool: %+v", o)
+	}
+}
+
+// TestApprovalWait: with a wait the call goes on when a person has decided, and
+// says so when nobody does.
+func TestApprovalWait(t *testing.T) {
+	r, err := router.New(router.DefaultConfig(), router.Deps{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add("x", connector{}, router.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		wait   time.Duration
+		decide func(id string)
+		want   string
+		waits  bool
+	}{
+		{"approved", time.Hour, func(id string) { _, _ = r.Approvals().Decide(id, true) }, `put {"case":"approved"}`, false},
+		{"refused", time.Hour, func(id string) { _, _ = r.Approvals().Decide(id, false) }, "a person refused this call", false},
+		{"nobody comes", time.Nanosecond, func(string) {}, "needs a person's approval", true},
+	} {
+		routed := &Routed{Router: r, ApprovalWait: c.wait}
+		o, err := routed.Call(t.Context(), &Call{
+			Caller: inference.DefaultCaller, Tool: "x__put", Arguments: json.RawMessage(`{"case":"` + c.name + `"}`),
+			Progress: func(m string) {
+				if id, ok := strings.CutPrefix(m, "waits for the approval "); ok {
+					c.decide(id)
+				}
+			},
+		})
+		if err != nil || !strings.Contains(o.Text, c.want) || (o.Approval != "") != c.waits {
+			t.Errorf("%s: %+v, %v", c.name, o, err)
+		}
 	}
 }
