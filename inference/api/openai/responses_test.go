@@ -148,15 +148,19 @@ func TestResponseInput(t *testing.T) {
 	}{
 		{"a text", `"Hi"`, []inference.Message{user}, nil},
 		{"parts", `[{"type":"message","role":"user","content":[{"type":"input_text","text":"Hi"}]}]`, []inference.Message{user}, nil},
-		{"thought, text and call are one message", `[` + hi + `,
+		{
+			"thought, text and call are one message", `[` + hi + `,
 			{"type":"reasoning","id":"rs_1","summary":[],"content":[{"type":"reasoning_text","text":"Hm."}]},
 			{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Wait.","annotations":[]}]},
 			{"type":"function_call","call_id":"f1","name":"time","arguments":"{}"},
 			{"type":"function_call","call_id":"f2","name":"date","arguments":"{}"},
 			{"type":"function_call_output","call_id":"f2","output":[{"type":"input_text","text":"today"}]},
 			{"type":"function_call_output","call_id":"f1","output":"noon"}]`,
-			[]inference.Message{user, {Role: inference.RoleAssistant, Content: "Wait.", Reasoning: "Hm.", ToolCalls: []inference.ToolCall{asks("f1", "time", "{}"), asks("f2", "date", "{}")}}, gives("f2", "date", "today"), gives("f1", "time", "noon")}, nil},
-		{"hosted calls in two rounds", `[` + hi + `,
+			[]inference.Message{user, {Role: inference.RoleAssistant, Content: "Wait.", Reasoning: "Hm.", ToolCalls: []inference.ToolCall{asks("f1", "time", "{}"), asks("f2", "date", "{}")}}, gives("f2", "date", "today"), gives("f1", "time", "noon")},
+			nil,
+		},
+		{
+			"hosted calls in two rounds", `[` + hi + `,
 			{"type":"mcp_list_tools","id":"mcpl_1","server_label":"db","tools":[]},
 			{"type":"mcp_call","id":"mcp_r1_c1","server_label":"db","name":"query","arguments":"{\"a\":1}","output":"one","error":null},
 			{"type":"mcp_call","id":"mcp_r1_c2","server_label":"db","name":"query","arguments":"{}","output":null,"error":{"type":"mcp_tool_execution_error","content":[{"type":"text","text":"none"}]}},
@@ -165,14 +169,25 @@ func TestResponseInput(t *testing.T) {
 			[]inference.Message{
 				user, says("", asks("c1", "db__query", `{"a":1}`), asks("c2", "db__query", "{}")), gives("c1", "db__query", "one"), gives("c2", "db__query", "none"),
 				says("", asks("c3", "db__query", "{}")), gives("c3", "db__query", "three"), says("Done."), user,
-			}, nil},
-		{"an approval", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":true}]`,
-			[]inference.Message{user, says("", asks("c1", "db__drop", "{}"))}, []inference.Approved{{Call: "c1", Approval: "ap9"}}},
-		{"a refusal", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":false},` + hi + `]`,
-			[]inference.Message{user, says("", asks("c1", "db__drop", "{}")), gives("c1", "", inference.RefusedCall), user}, nil},
-		{"an approval that was used", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":true},
+			},
+			nil,
+		},
+		{
+			"an approval", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":true}]`,
+			[]inference.Message{user, says("", asks("c1", "db__drop", "{}"))},
+			[]inference.Approved{{Call: "c1", Approval: "ap9"}},
+		},
+		{
+			"a refusal", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":false},` + hi + `]`,
+			[]inference.Message{user, says("", asks("c1", "db__drop", "{}")), gives("c1", "", inference.RefusedCall), user},
+			nil,
+		},
+		{
+			"an approval that was used", `[` + hi + `,` + wants + `,{"type":"mcp_approval_response","approval_request_id":"mcpr_r1_c1.ap9","approve":true},
 			{"type":"mcp_call","id":"mcp_r1_c1","server_label":"db","name":"drop","arguments":"{}","output":"gone"},{"role":"assistant","content":"Done."}]`,
-			[]inference.Message{user, says("", asks("c1", "db__drop", "{}")), gives("c1", "db__drop", "gone"), says("Done.")}, nil},
+			[]inference.Message{user, says("", asks("c1", "db__drop", "{}")), gives("c1", "db__drop", "gone"), says("Done.")},
+			nil,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := responseOf(t, `{"input":`+c.input+`}`)
