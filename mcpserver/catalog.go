@@ -37,12 +37,18 @@ func (s *Server) catalogHooks(hooks *server.Hooks) {
 			return
 		}
 		for i := range page {
+			if !s.selected.resource(page[i].URI) {
+				continue
+			}
 			result.Resources = append(result.Resources, routedResource(&page[i]))
 		}
 		result.NextCursor = mcp.Cursor(next)
 	})
 	hooks.AddAfterListResourceTemplates(func(ctx context.Context, _ any, _ *mcp.ListResourceTemplatesRequest, result *mcp.ListResourceTemplatesResult) {
 		for _, t := range s.config.Router.ResourceTemplates(ctx) {
+			if !s.selected.resource(t.URITemplate) {
+				continue
+			}
 			one, err := routedTemplate(&t)
 			if err != nil {
 				s.log.Warn().Err(err).Str("template", t.URITemplate).Msg("a resource template of a connector was left out")
@@ -60,7 +66,8 @@ func (s *Server) catalogHooks(hooks *server.Hooks) {
 
 // routes reports whether the router has resources of that URI, or completes it.
 func (s *Server) routes(uri string) bool {
-	return s.config.Router != nil && !strings.HasPrefix(uri, modelsURI) && s.config.Router.Owns(uri)
+	return s.config.Router != nil && !strings.HasPrefix(uri, modelsURI) && s.config.Router.Owns(uri) &&
+		(strings.HasPrefix(uri, router.ResultScheme) || s.selected.resource(uri))
 }
 
 // readRouted reads a resource of a connector, or a result that was cut.
@@ -126,6 +133,9 @@ func (s *Server) syncPrompts() {
 	now := map[string]bool{}
 	var add []server.ServerPrompt
 	for _, p := range s.config.Router.Prompts() {
+		if !s.selected.prompt(p.Name) {
+			continue
+		}
 		now[p.Name] = true
 		add = append(add, server.ServerPrompt{Prompt: routedPrompt(&p), Handler: s.getPrompt})
 	}
@@ -210,7 +220,7 @@ type filled struct {
 // CompletePromptArgument asks the connector of the prompt.
 func (c completer) CompletePromptArgument(ctx context.Context, name string, argument mcp.CompleteArgument, given mcp.CompleteContext) (*mcp.Completion, error) {
 	r := c.s.config.Router
-	if r == nil || !slices.ContainsFunc(r.Prompts(), func(p router.Prompt) bool { return p.Name == name }) {
+	if r == nil || !slices.ContainsFunc(r.Prompts(), func(p router.Prompt) bool { return p.Name == name && c.s.selected.prompt(name) }) {
 		return nil, inference.Invalid("params.ref.name", "there is no prompt %.80q here; prompts/list names those there are", name)
 	}
 	return c.routed(ctx, name, argument, given)

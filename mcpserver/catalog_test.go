@@ -123,7 +123,7 @@ func (f *shelf) Complete(_ context.Context, of, argument, typed string, _ map[st
 }
 
 // withShelf returns a server whose router has f as "lib".
-func withShelf(t *testing.T, f *shelf) *Server {
+func withShelf(t *testing.T, f *shelf, change ...func(*Config)) *Server {
 	t.Helper()
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel)
 	r, err := router.New(router.DefaultConfig(), router.Deps{Log: log})
@@ -133,7 +133,7 @@ func withShelf(t *testing.T, f *shelf) *Server {
 	if err := r.Add("lib", f, router.Options{Limits: router.Limits{ResultBytes: 4096}}); err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(t, saying("x"), func(c *Config) { c.Router, c.Log = r, log })
+	s := newServer(t, saying("x"), append([]func(*Config){func(c *Config) { c.Router, c.Log = r, log }}, change...)...)
 	t.Cleanup(func() {
 		s.Close()
 		if err := r.Close(context.Background()); err != nil {

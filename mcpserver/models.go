@@ -125,6 +125,9 @@ func (s *Server) listModelsTool() *tool {
 
 func (s *Server) registerResources() {
 	const mime = "application/json"
+	if !s.selected.resource(modelsURI) {
+		return
+	}
 	s.mcp.AddResource(
 		mcp.NewResource(modelsURI, "models", mcp.WithResourceTitle("Models"), mcp.WithResourceDescription("The models that this server offers."), mcp.WithMIMEType(mime)),
 		func(_ context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
@@ -169,7 +172,7 @@ func (c completer) CompleteResourceArgument(ctx context.Context, uri string, arg
 	if c.s.routes(uri) {
 		return c.routed(ctx, uri, argument, given)
 	}
-	if uri != modelsURI+"{id}" || argument.Name != "id" {
+	if !c.s.selected.resource(modelsURI) || uri != modelsURI+"{id}" || argument.Name != "id" {
 		return nil, inference.Invalid("params.ref.uri", "only the argument id of %s{id} can be completed", modelsURI)
 	}
 	found := &mcp.Completion{Values: []string{}}

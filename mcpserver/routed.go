@@ -47,6 +47,9 @@ func (s *Server) syncRouted() {
 	now := map[string]bool{}
 	var add []server.ServerTool
 	for _, e := range s.config.Router.All() {
+		if !s.selected.tool(e.Name) {
+			continue
+		}
 		now[e.Name] = true
 		if s.routed.names[e.Name] == e.Definition {
 			continue

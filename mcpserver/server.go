@@ -51,6 +51,9 @@ type Config struct {
 	// Router, unless it is nil, has tools of connectors, which are offered beside
 	// those of the models.
 	Router *router.Router
+	// Select says what of all this the server offers; nil: all of it. Only with a
+	// Router.
+	Select *Selection
 	// Via names the door through which a message came, for records; nil: "mcp".
 	Via func(context.Context) string
 }
@@ -70,6 +73,7 @@ type Server struct {
 	routed      *routedTools // nil without a router
 	hub         *hub         // nil without a router
 	parked      *parked
+	selected    *selection
 	unsubscribe func()
 }
 
@@ -90,17 +94,22 @@ func New(c Config) (*Server, error) {
 	if c.MaxCallsPerSession == 0 {
 		c.MaxCallsPerSession = DefaultMaxCallsPerSession
 	}
-	s := &Server{config: c, log: c.Log, every: coalesce, actions: map[string]string{}}
+	if c.Select != nil && c.Router == nil {
+		return nil, errors.New("mcpserver: Select needs a Router")
+	}
+	s := &Server{config: c, log: c.Log, selected: newSelection(c.Select), every: coalesce, actions: map[string]string{}}
 	hooks := &server.Hooks{}
 	hooks.AddOnError(s.onError)
 	options := []server.ServerOption{
 		server.WithTitle("Hearth"),
-		server.WithInstructions(instructions),
 		server.WithToolCapabilities(false),
 		server.WithResourceCapabilities(c.Router != nil, false),
 		server.WithCompletions(),
 		server.WithResourceCompletionProvider(completer{s}),
 		server.WithHooks(hooks),
+	}
+	if c.Select == nil {
+		options = append(options, server.WithInstructions(instructions)) // they tell of all tools
 	}
 	if c.Router != nil {
 		s.hub, s.parked = newHub(c.Router), newParked()
@@ -114,6 +123,9 @@ func New(c Config) (*Server, error) {
 		own = append(own, s.askTool())
 	}
 	for _, t := range own {
+		if !s.selected.tool(t.name) {
+			continue
+		}
 		if err := s.register(t); err != nil {
 			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
 		}

@@ -39,7 +39,7 @@ type app struct {
 	models  *residency.Residency
 	sink    *audit.LogSink
 	router  *router.Router
-	mcp     *mcpserver.Server // nil: switched off
+	mcp     []*mcpserver.Server // none: switched off
 	http    *httpserver.Server
 }
 
@@ -96,13 +96,24 @@ func (a *app) routes(r chi.Router, models *audited) error {
 		Via:       func(r *http.Request) string { return audit.ViaFrom(r.Context()) },
 	}}).Routes(r)
 	if a.cfg.MCP.Enabled {
-		mcp, err := newMCPServer(&a.cfg, withTools, models.Refused, a.router, a.log)
-		if err != nil {
+		mount := func(path string, selected *mcpserver.Selection) error {
+			mcp, err := newMCPServer(&a.cfg, withTools, models.Refused, a.router, selected, a.log)
+			if err != nil {
+				return err
+			}
+			a.mcp = append(a.mcp, mcp)
+			// The guard has judged the Origin, by lists that a reload can change.
+			r.Handle(path, withoutOrigin(mcp.Handler()))
+			return nil
+		}
+		if err := mount("/mcp", nil); err != nil {
 			return err
 		}
-		a.mcp = mcp
-		// The guard has judged the Origin, by lists that a reload can change.
-		r.Handle("/mcp", withoutOrigin(mcp.Handler()))
+		for _, s := range a.cfg.MCP.Servers {
+			if err := mount("/mcp/"+s.Name, &mcpserver.Selection{Tools: s.Tools, Resources: s.Resources, Prompts: s.Prompts}); err != nil {
+				return err
+			}
+		}
 	}
 	r.Get("/healthz", a.health.live)
 	r.Get("/readyz", a.health.ready)
@@ -128,12 +139,13 @@ func newAgent(cfg *Config, models inference.Models, r *router.Router, log zerolo
 }
 
 // newMCPServer makes the MCP server in front of models and tools, for HTTP or
-// stdio. refused hears of the calls that reached no model.
-func newMCPServer(cfg *Config, models inference.Models, refused func(context.Context, inference.Refusal), r *router.Router, log zerolog.Logger) (*mcpserver.Server, error) {
+// stdio. refused hears of the calls that reached no model; selected, unless it is
+// nil, says what of all is offered.
+func newMCPServer(cfg *Config, models inference.Models, refused func(context.Context, inference.Refusal), r *router.Router, selected *mcpserver.Selection, log zerolog.Logger) (*mcpserver.Server, error) {
 	s, err := mcpserver.New(mcpserver.Config{
 		Models: models, Router: r, Via: audit.ViaFrom, Log: log, Version: version,
 		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
-		RequestID: httpserver.RequestID, Refused: refused,
+		RequestID: httpserver.RequestID, Refused: refused, Select: selected,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the MCP server: %w", err)
@@ -179,8 +191,8 @@ func logModel(log zerolog.Logger, s inference.ModelStatus) {
 // serve answers on the listeners until ctx ends, then drains.
 func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
 	return a.http.Serve(ctx, listeners, func(ctx context.Context) {
-		if a.mcp != nil {
-			a.mcp.Drain()
+		for _, s := range a.mcp {
+			s.Drain()
 		}
 		a.models.Drain(ctx)
 	})
@@ -189,8 +201,8 @@ func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
 // close ends the connectors, frees the models and the audit sink. Streams have
 // ended by then.
 func (a *app) close(ctx context.Context) error {
-	if a.mcp != nil {
-		a.mcp.Close()
+	for _, s := range a.mcp {
+		s.Close()
 	}
 	err := closeRouter(ctx, a.router)
 	err = errors.Join(err, a.models.Close(ctx))

@@ -155,7 +155,7 @@ func TestEveryMCPCallLeavesOneRecord(t *testing.T) {
 func TestEveryStdioCallLeavesOneRecord(t *testing.T) {
 	checkRecords(t, mcpAsks("mcp stdio"), func(models *audited, body string) {
 		cfg := defaultConfig()
-		s, err := newMCPServer(&cfg, models, models.Refused, nil, zerolog.Nop())
+		s, err := newMCPServer(&cfg, models, models.Refused, nil, nil, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -67,6 +68,49 @@ type MCPConfig struct {
 	CallTimeout time.Duration `yaml:"call_timeout"`
 	// MaxCalls bounds the calls that one session has in flight.
 	MaxCalls int `yaml:"max_calls"`
+	// Servers are named servers at /mcp/NAME, each with a selection of its own.
+	Servers []MCPServerConfig `yaml:"servers"`
+}
+
+// MCPServerConfig is a named MCP server: what its patterns name of all that /mcp
+// has, and nothing else. A * stands for any text.
+type MCPServerConfig struct {
+	Name      string   `yaml:"name"`
+	Tools     []string `yaml:"tools"`
+	Resources []string `yaml:"resources"` // by URI
+	Prompts   []string `yaml:"prompts"`
+}
+
+var mcpServerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// Check says what is wrong with the section.
+func (c *MCPConfig) Check() error {
+	if c.MaxCalls < 1 || c.MaxCalls > 4096 {
+		return config.Invalid("max_calls", "must be between 1 and 4096, got %d", c.MaxCalls)
+	}
+	if c.CallTimeout < 0 || c.CallTimeout > 24*time.Hour {
+		return config.Invalid("call_timeout", "must be between 0 (none) and 24h, got %v", c.CallTimeout)
+	}
+	if len(c.Servers) > 64 {
+		return config.Invalid("servers", "must be at most 64, got %d", len(c.Servers))
+	}
+	names := map[string]int{}
+	for i, s := range c.Servers {
+		field := fmt.Sprintf("servers[%d].", i)
+		if !mcpServerName.MatchString(s.Name) {
+			return config.Invalid(field+"name", "must match %s, got %q: it is the end of the path /mcp/NAME", mcpServerName, s.Name)
+		}
+		if first, twice := names[s.Name]; twice {
+			return config.Invalid(field+"name", "%q is the name of servers[%d], too", s.Name, first)
+		}
+		names[s.Name] = i
+		for list, patterns := range map[string][]string{"tools": s.Tools, "resources": s.Resources, "prompts": s.Prompts} {
+			if slices.Contains(patterns, "") {
+				return config.Invalid(field+list, "an empty pattern names nothing: leave it out")
+			}
+		}
+	}
+	return nil
 }
 
 // ModelConfig is one served model. What it leaves out is as in the section engine.
@@ -190,11 +234,8 @@ func (c *Config) check() error {
 	if err := c.checkModels(); err != nil {
 		return err
 	}
-	if c.MCP.MaxCalls < 1 || c.MCP.MaxCalls > 4096 {
-		return config.Invalid("mcp.max_calls", "must be between 1 and 4096, got %d", c.MCP.MaxCalls)
-	}
-	if c.MCP.CallTimeout < 0 || c.MCP.CallTimeout > 24*time.Hour {
-		return config.Invalid("mcp.call_timeout", "must be between 0 (none) and 24h, got %v", c.MCP.CallTimeout)
+	if err := c.MCP.Check(); err != nil {
+		return config.Under("mcp", err)
 	}
 	if err := c.checkConnectors(); err != nil {
 		return err

@@ -55,7 +55,7 @@ func serveStdio(ctx context.Context, cmd *cobra.Command, src *source) (err error
 	if err != nil {
 		return err
 	}
-	s, err := newMCPServer(&src.cfg, withTools, kept.Refused, r, log)
+	s, err := newMCPServer(&src.cfg, withTools, kept.Refused, r, nil, log)
 	if err != nil {
 		return err
 	}

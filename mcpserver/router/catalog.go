@@ -141,7 +141,7 @@ func (r *Router) ResourceTemplates(ctx context.Context) []ResourceTemplate {
 
 // Owns says whether resources of that URI are read here.
 func (r *Router) Owns(uri string) bool {
-	if strings.HasPrefix(uri, resultScheme) {
+	if strings.HasPrefix(uri, ResultScheme) {
 		return true
 	}
 	_, _, ok := owner[ResourceProvider](r, uri, uriSeparator)
@@ -151,7 +151,7 @@ func (r *Router) Owns(uri string) bool {
 // ReadResource reads a resource of a connector, or the whole of a result that was
 // cut. The error is ErrNoResource where the caller has no such.
 func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri string) ([]ResourceContents, error) {
-	if strings.HasPrefix(uri, resultScheme) {
+	if strings.HasPrefix(uri, ResultScheme) {
 		c, ok := r.results.get(caller.Principal, uri, now())
 		if !ok {
 			return nil, fmt.Errorf("%w: the result is not kept any more, or is not yours", ErrNoResource)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// resultScheme begins the URIs of results that were cut.
-const resultScheme = "result://"
+// ResultScheme begins the URIs of results that were cut.
+const ResultScheme = "result://"
 
 // results keeps what was cut off results, for a while and for who asked only. The
 // ids are random, and the principal is compared, too: to know one opens nothing.
@@ -40,7 +40,7 @@ func (r *results) put(principal string, c ResourceContents, now time.Time) strin
 	if size > r.most {
 		return ""
 	}
-	c.URI = resultScheme + rand.Text()
+	c.URI = ResultScheme + rand.Text()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire(now)
