@@ -74,15 +74,17 @@ func (s *Server) runAsk(ctx context.Context, r *run) (*outcome, error) {
 	if err := json.Unmarshal(r.arguments, &a); err != nil {
 		return nil, fmt.Errorf("read the arguments of ask: %w", err)
 	}
-	var hosted []inference.HostedTools
 	if a.Connectors == nil {
 		a.Connectors = []string{inference.AllLabels}
 	}
-	for _, label := range a.Connectors {
-		hosted = append(hosted, inference.HostedTools{Label: label, ReadOnly: a.ReadOnly == nil || *a.ReadOnly})
-	}
-	if len(hosted) == 0 {
+	if len(a.Connectors) == 0 {
 		return nil, inference.Invalid("connectors", "names none: leave it out for all, or use chat")
+	}
+	var hosted []inference.HostedTools
+	for _, label := range a.Connectors {
+		hosted = append(hosted, inference.HostedTools{
+			Label: label, Allowed: s.selectedOf(ctx, label), ReadOnly: a.ReadOnly == nil || *a.ReadOnly,
+		})
 	}
 	var messages []inference.Message
 	if a.System != "" {
@@ -107,6 +109,21 @@ func (s *Server) runAsk(ctx context.Context, r *run) (*outcome, error) {
 	}
 	out.structured = askResult{generated: g, Calls: watch.calls}
 	return out, nil
+}
+
+// selectedOf returns the tools of a connector, or of all, that a server with a
+// selection lets the model use; nil: all there are.
+func (s *Server) selectedOf(ctx context.Context, label string) []string {
+	if s.selected == nil {
+		return nil
+	}
+	names := []string{}
+	for _, e := range s.config.Router.List(ctx, callerOf(ctx)) {
+		if (label == inference.AllLabels || label == e.Label) && s.selected.tool(e.Name) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
 }
 
 // callWatcher notes the calls that go by in a stream. It belongs to the goroutine

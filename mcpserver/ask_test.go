@@ -104,3 +104,29 @@ func TestAskIsThereWithARouterOnly(t *testing.T) {
 		}
 	}
 }
+
+// TestAskOnANamedServer: the model reaches no tool that the server does not offer.
+func TestAskOnANamedServer(t *testing.T) {
+	f := newShelf(1)
+	f.tools = []string{"long", "secret"}
+	models := saying("fine")
+	s := withShelf(t, f, func(c *Config) {
+		c.Models = models
+		c.Select = &Selection{Tools: []string{"ask", "lib__lo*"}}
+	})
+	p := connect(t, serve(t, s), modern)
+	for _, c := range []struct{ arguments, allowed string }{
+		{`{"prompt":"x"}`, "lib__long"},
+		{`{"prompt":"x","connectors":["lib"]}`, "lib__long"},
+		{`{"prompt":"x","connectors":["other"]}`, ""},
+	} {
+		_, r := p.call("1", "tools/call", `"name":"ask","arguments":`+c.arguments, "")
+		if len(models.chats) == 0 {
+			t.Fatalf("the model was not asked: %s", r.Result)
+		}
+		h := models.chats[len(models.chats)-1].Hosted
+		if len(h) != 1 || h[0].Allowed == nil || strings.Join(h[0].Allowed, " ") != c.allowed {
+			t.Errorf("%s: the model may use %+v", c.arguments, h)
+		}
+	}
+}
