@@ -45,6 +45,15 @@ const (
 	maxWait   = 10 * time.Minute // that a server may ask for
 )
 
+// responseUsage is what an answer of the Responses API says of tokens.
+type responseUsage struct {
+	Input        int `json:"input_tokens"`
+	Output       int `json:"output_tokens"`
+	InputDetails struct {
+		Cached int `json:"cached_tokens"`
+	} `json:"input_tokens_details"`
+}
+
 // usage is what an answer says of tokens.
 type usage struct {
 	Prompt     int `json:"prompt_tokens"`
@@ -52,6 +61,24 @@ type usage struct {
 	Details    struct {
 		Cached int `json:"cached_tokens"`
 	} `json:"prompt_tokens_details"`
+}
+
+// usageOf reads it; none where the answer does not say.
+func usageOf(body []byte) usage {
+	var counted struct {
+		Usage struct {
+			usage
+			responseUsage
+		} `json:"usage"`
+	}
+	if json.Unmarshal(body, &counted) != nil {
+		return usage{}
+	}
+	out := counted.Usage.usage
+	if of := &counted.Usage.responseUsage; of.Input > 0 {
+		out.Prompt, out.Completion, out.Details.Cached = of.Input, of.Output, of.InputDetails.Cached
+	}
+	return out
 }
 
 // answer is the line of one request.
@@ -202,12 +229,7 @@ func newAnswer(r *Request, resp *response) (*answer, error) {
 		line.Error = &outputError{"invalid_answer", fmt.Sprintf("the answer, with status %d, is not JSON: %s", resp.status, excerpt(resp.body))}
 	default:
 		line.Response = &outputAnswer{resp.status, resp.requestID, resp.body}
-		var counted struct {
-			Usage usage `json:"usage"`
-		}
-		if json.Unmarshal(resp.body, &counted) == nil {
-			a.usage = counted.Usage
-		}
+		a.usage = usageOf(resp.body)
 	}
 	a.failed = a.failed || line.Error != nil
 	var b bytes.Buffer

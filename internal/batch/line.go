@@ -19,7 +19,7 @@ const (
 )
 
 // urls are the routes that a line may name.
-var urls = []string{"/v1/chat/completions", "/v1/completions", embeddings}
+var urls = []string{"/v1/chat/completions", "/v1/completions", "/v1/responses", embeddings}
 
 // embeddings is the route that knows no tiers: its requests do not wait behind
 // text, so there is nothing to make way for.

@@ -22,7 +22,7 @@ func TestLineIsRefused(t *testing.T) {
 		{`{"custom_id":7,"method":"POST","url":"/v1/completions","body":{}}`, "custom_id must be a string"},
 		{`{"custom_id":"` + strings.Repeat("x", MaxIDBytes+1) + `","method":"POST","url":"/v1/completions","body":{}}`, "at most 512"},
 		{`{"custom_id":"a","method":"GET","url":"/v1/completions","body":{}}`, `method must be "POST", got "GET"`},
-		{`{"custom_id":"a","method":"POST","url":"/v1/responses","body":{}}`, `url must be one of /v1/chat/completions`},
+		{`{"custom_id":"a","method":"POST","url":"/v1/moderations","body":{}}`, `url must be one of /v1/chat/completions`},
 		{head + `"body":null}`, "body is not a JSON object"},
 		{`{"custom_id":"a","method":"POST","url":"/v1/completions"}`, "body is missing"},
 		{head + `"body":{"n":1,"n":2}}`, `body has the member "n" twice`},
@@ -79,4 +79,17 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("%q comes back as %v, %v", r.CustomID, back.CustomID, err)
 		}
 	})
+}
+
+func TestUsageOf(t *testing.T) {
+	for body, want := range map[string][3]int{
+		`{"usage":{"prompt_tokens":5,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":2}}}`: {5, 3, 2},
+		`{"usage":{"input_tokens":7,"output_tokens":4,"input_tokens_details":{"cached_tokens":1}}}`:       {7, 4, 1},
+		`{"usage":null}`: {}, `{}`: {}, `{"usage":3}`: {},
+	} {
+		u := usageOf([]byte(body))
+		if got := [3]int{u.Prompt, u.Completion, u.Details.Cached}; got != want {
+			t.Errorf("%s: %v, want %v", body, got, want)
+		}
+	}
 }

@@ -61,8 +61,9 @@ func newApprovals(d time.Duration) *Approvals {
 	return &Approvals{time: d, all: map[string]*Approval{}, byKey: map[string]*Approval{}, turn: make(chan struct{})}
 }
 
-// use takes the approval of this very call, once, or asks for it.
-func (a *Approvals) use(q *Request, e *Entry, arguments json.RawMessage, why string, now time.Time) (id string, err error) {
+// find returns the approval of this very call, or asks for it. It is used by spend,
+// when the call runs: one that limits turn away keeps it.
+func (a *Approvals) find(q *Request, e *Entry, arguments json.RawMessage, why string, now time.Time) (id string, err error) {
 	key := digest([]byte(q.Caller.Principal), []byte(e.Name), []byte(e.Definition), arguments)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,7 +72,6 @@ func (a *Approvals) use(q *Request, e *Entry, arguments json.RawMessage, why str
 	switch {
 	case one == nil:
 	case one.State == ApprovalApproved:
-		a.drop(one)
 		return one.ID, nil
 	case one.State == ApprovalDenied:
 		a.drop(one)
@@ -88,6 +88,18 @@ func (a *Approvals) use(q *Request, e *Entry, arguments json.RawMessage, why str
 		a.all[one.ID], a.byKey[key] = one, one
 	}
 	return "", &ApprovalError{ID: one.ID, Tool: one.Tool, Why: one.Why, Until: one.Until}
+}
+
+// spend uses an approval. False: another call has.
+func (a *Approvals) spend(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	one := a.all[id]
+	if one == nil || one.State != ApprovalApproved {
+		return false
+	}
+	a.drop(one)
+	return true
 }
 
 // room refuses to keep more than there may be.

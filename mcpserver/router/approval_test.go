@@ -69,6 +69,41 @@ func TestApprovalsBindToTheVeryCall(t *testing.T) {
 	}
 }
 
+// TestApprovalsAreSpentByWhatRuns: a call that a limit turns away keeps its approval,
+// and of two calls at once one has it.
+func TestApprovalsAreSpentByWhatRuns(t *testing.T) {
+	w := newWorld(t, nil)
+	f := offers("put")
+	w.add(t, "db", f, Options{})
+	var waits *ApprovalError
+	if _, err := w.call(t.Context(), "db__put", "{}"); !errors.As(err, &waits) {
+		t.Fatal(err)
+	}
+	if _, err := w.Approvals().Decide(waits.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	w.journal.err = errors.New("disk full")
+	if _, err := w.call(t.Context(), "db__put", "{}"); err == nil || f.made() != 0 {
+		t.Fatalf("%v after %d calls", err, f.made())
+	}
+	w.journal.err = nil
+	results := make(chan error, 8)
+	for range cap(results) {
+		go func() { _, err := w.call(context.Background(), "db__put", "{}"); results <- err }()
+	}
+	through := 0
+	for range cap(results) {
+		if err := <-results; err == nil {
+			through++
+		} else if !errors.Is(err, inference.ErrApproval) {
+			t.Error(err)
+		}
+	}
+	if through != 1 || f.made() != 1 {
+		t.Errorf("%d calls went through, %d ran", through, f.made())
+	}
+}
+
 func TestDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.ApprovalTime = time.Minute })

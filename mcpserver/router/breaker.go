@@ -28,47 +28,58 @@ type breaker struct {
 	until    time.Time
 }
 
-// allow says whether a call may begin. Every call that may is reported once.
-func (b *breaker) allow(now time.Time) error {
+// allow says whether a call may begin. Every call that may is reported once, with
+// probe as allow returned it, or forgone.
+func (b *breaker) allow(now time.Time) (probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case !b.open:
-		return nil
+		return false, nil
 	case now.Before(b.until):
 		wait := b.until.Sub(now)
-		return &inference.RetryError{Err: fmt.Errorf("%w: its last %d calls failed, it is tried again in %v", ErrUnavailable, b.failures, wait.Round(time.Millisecond)), After: wait}
+		return false, &inference.RetryError{Err: fmt.Errorf("%w: its last %d calls failed, it is tried again in %v", ErrUnavailable, b.failures, wait.Round(time.Millisecond)), After: wait}
 	case b.probing:
-		return &inference.RetryError{Err: fmt.Errorf("%w: its last %d calls failed, and one is being tried", ErrUnavailable, b.failures), After: time.Second}
+		return false, &inference.RetryError{Err: fmt.Errorf("%w: its last %d calls failed, and one is being tried", ErrUnavailable, b.failures), After: time.Second}
 	}
 	b.probing = true
-	return nil
+	return true, nil
 }
 
-// report says how a call ended, and returns whether the breaker is open now.
-func (b *breaker) report(now time.Time, failed bool) (open bool) {
+// report says how a call ended. One that began before the breaker opened, and ends
+// while it is open, says nothing about now: the probe does.
+func (b *breaker) report(now time.Time, probe, failed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	probe := b.probing
-	b.probing = false
+	if b.open && !probe {
+		return
+	}
+	if probe {
+		b.probing = false
+	}
 	if !failed {
 		b.failures, b.open, b.pause = 0, false, 0
-		return false
+		return
 	}
-	b.failures++
-	switch {
-	case b.open && !probe:
-		// It had begun before the breaker opened: nothing new.
-	case b.open || b.failures >= breakerFailures:
+	if b.failures++; b.open || b.failures >= breakerFailures {
 		b.pause = min(max(2*b.pause, breakerFirst), breakerLongest)
 		b.open, b.until = true, now.Add(b.pause)
 	}
-	return b.open
 }
 
-// forgo takes back a call that was allowed and never began.
-func (b *breaker) forgo() {
+// forgo takes back a call that was allowed and tells nothing of the connector: it
+// never began, or who made it left.
+func (b *breaker) forgo(probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.probing = false
+	if probe {
+		b.probing = false
+	}
+}
+
+// isOpen says whether the connector is left alone.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open
 }

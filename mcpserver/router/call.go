@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"hearth/inference"
@@ -115,7 +116,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 	}
 	record.Rule = d.Rule
 	if why != "" {
-		id, err := r.approvals.use(q, e, arguments, why, now())
+		id, err := r.approvals.find(q, e, arguments, why, now())
 		if err != nil {
 			return nil, err
 		}
@@ -132,6 +133,10 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 	if err != nil {
 		return nil, err
 	}
+	// What is changed is a copy: a connector may give the same result twice.
+	mine := *result
+	mine.Content = slices.Clone(result.Content)
+	result = &mine
 	result.Untrusted = result.Untrusted || e.Tool.Effects.Untrusted
 	e.connector.address(result)
 	r.redactResult(result)
@@ -158,51 +163,82 @@ func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments js
 		timeout = c.limits.Timeout
 	}
 	// The wait for a place in the bulkhead counts, too.
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, inference.ErrDeadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
-	select {
-	case c.slots <- struct{}{}:
-	default:
-		select {
-		case c.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: wait for one of its %d calls to end: %w", c.label, c.limits.Concurrent, context.Cause(ctx))
-		}
+	free, err := c.place(ctx)
+	if err != nil {
+		return nil, err
 	}
-	free := func() { <-c.slots }
-	if err := c.breaker.allow(now()); err != nil {
+	probe, err := c.breaker.allow(now())
+	if err != nil {
 		free()
 		return nil, err
 	}
-	// Nothing runs that would not be known of afterwards.
+	// Nothing runs that would not be known of afterwards, and an approval is used by
+	// what runs.
 	if err := r.journal.Intent(ctx, record); err != nil {
-		c.breaker.forgo()
+		c.breaker.forgo(probe)
 		free()
 		return nil, fmt.Errorf("record the call of %s: %w", e.Name, err)
+	}
+	if record.Approval != "" && !r.approvals.spend(record.Approval) {
+		c.breaker.forgo(probe)
+		free()
+		return nil, fmt.Errorf("%w: this very call was made meanwhile, by the same approval", inference.ErrApproval)
 	}
 	result, err := r.run(ctx, q, e, arguments, free)
 	if err == nil {
 		err = e.keepsItsWord(result)
 	}
+	return r.judged(ctx, q, e, record, result, err, probe)
+}
+
+// errTimeout ends a call that takes longer than its own timeout. The deadline of who
+// made it is another one.
+var errTimeout = fmt.Errorf("the tool's own timeout: %w", inference.ErrDeadline)
+
+// place takes a place in the bulkhead, and returns what gives it back.
+func (c *connector) place(ctx context.Context) (free func(), err error) {
+	free = func() { <-c.slots }
+	select {
+	case c.slots <- struct{}{}:
+		return free, nil
+	default:
+	}
+	select {
+	case c.slots <- struct{}{}:
+		return free, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: wait for one of its %d calls to end: %w", c.label, c.limits.Concurrent, context.Cause(ctx))
+	}
+}
+
+// judged tells the breaker how a call ended, and says it as who called reads it.
+func (r *Router) judged(ctx context.Context, q *Request, e *Entry, record *Record, result *Result, err error, probe bool) (*Result, error) {
+	c := e.connector
 	var said *ToolError
-	toolFailed := errors.As(err, &said)
 	var lacks *CapabilityError
-	clientFailed := errors.As(err, &lacks)
-	gone := ctx.Err() != nil && !errors.Is(context.Cause(ctx), inference.ErrDeadline)
-	open := c.breaker.report(now(), err != nil && !toolFailed && !clientFailed && !gone)
-	r.observe.BreakerOpen(c.label, open)
+	late := errors.Is(context.Cause(ctx), errTimeout)
+	switch {
+	case err == nil, errors.As(err, &said):
+		c.breaker.report(now(), probe, false)
+	case errors.As(err, &lacks), ctx.Err() != nil && !late:
+		c.breaker.forgo(probe)
+	default:
+		c.breaker.report(now(), probe, true)
+	}
+	r.observe.BreakerOpen(c.label, c.breaker.isOpen())
 	switch {
 	case err == nil:
 		return result, nil
-	case toolFailed:
+	case said != nil:
 		return &Result{Content: []Content{{Type: ContentText, Text: said.Message}}, IsError: true}, nil
-	case clientFailed:
+	case lacks != nil:
 		return nil, lacks
+	case late:
+		return nil, fmt.Errorf("%s did not answer in time: %w", e.Name, errTimeout)
 	case ctx.Err() != nil:
-		if gone {
-			return nil, context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("%s did not answer within %v: %w", e.Name, timeout, inference.ErrDeadline)
+		return nil, context.Cause(ctx)
 	}
 	r.log.Error().Err(err).Str("tool", e.Name).Str("request_id", q.ID).Str("call", record.Call).Msg("a connector failed")
 	return nil, fmt.Errorf("%w: %s failed; the server's log has the details under %s", ErrUnavailable, e.Label, record.Call)

@@ -249,6 +249,93 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// TestBreakerHearsOfItsOwn: who leaves says nothing of the connector, and a call that
+// began before the breaker opened is not taken for the probe.
+func TestBreakerHearsOfItsOwn(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		do    func(b *breaker, at time.Time)
+		opens bool
+	}{
+		{"failures in a row", func(b *breaker, at time.Time) {
+			for range breakerFailures {
+				b.report(at, false, true)
+			}
+		}, true},
+		{"with clients that leave between them", func(b *breaker, at time.Time) {
+			for range breakerFailures {
+				b.report(at, false, true)
+				b.forgo(false)
+			}
+		}, true},
+		{"with successes between them", func(b *breaker, at time.Time) {
+			for range breakerFailures {
+				b.report(at, false, true)
+				b.report(at, false, false)
+			}
+		}, false},
+		{"a late success of a call from before", func(b *breaker, at time.Time) {
+			for range breakerFailures {
+				b.report(at, false, true)
+			}
+			b.report(at, false, false)
+		}, true},
+	} {
+		b, at := &breaker{}, time.Unix(1, 0)
+		if c.do(b, at); b.isOpen() != c.opens {
+			t.Errorf("%s: open %v", c.name, b.isOpen())
+		}
+	}
+	b, at := &breaker{}, time.Unix(1, 0)
+	for range breakerFailures {
+		b.report(at, false, true)
+	}
+	at = at.Add(breakerFirst)
+	probe, err := b.allow(at)
+	if err != nil || !probe {
+		t.Fatalf("the probe: %v, %v", probe, err)
+	}
+	until := b.until
+	b.report(at, false, true) // from before
+	if _, err := b.allow(at); err == nil || b.until != until {
+		t.Errorf("a late failure ended the probe or the pause: %v", err)
+	}
+	b.forgo(true) // who made the probe left
+	if probe, err := b.allow(at); err != nil || !probe || !b.isOpen() {
+		t.Errorf("after a probe that left: %v, %v, open %v", probe, err, b.isOpen())
+	}
+	b.report(at, true, false)
+	if b.isOpen() {
+		t.Error("a probe that works leaves it open")
+	}
+}
+
+// TestDeadlineOfWhoCalls is not the connector's failure, nor its timeout.
+func TestDeadlineOfWhoCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		f := offers("get")
+		f.run = func(ctx context.Context, _ *Call) (*Result, error) { <-ctx.Done(); return nil, ctx.Err() }
+		w.add(t, "db", f, Options{})
+		for range 2 * breakerFailures {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, inference.ErrDeadline)
+			_, err := w.call(ctx, "db__get", "{}")
+			cancel()
+			if !errors.Is(err, inference.ErrDeadline) || errors.Is(err, errTimeout) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		for range breakerFailures {
+			if _, err := w.call(t.Context(), "db__get", "{}"); !errors.Is(err, errTimeout) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		if _, err := w.call(t.Context(), "db__get", "{}"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a connector that hangs is called on: %v", err)
+		}
+	})
+}
+
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.Calls = 2; c.Rate = Rate{6, time.Minute} })

@@ -54,7 +54,7 @@ func fakePath(t *testing.T, scripts map[string]string) string {
 
 func TestPrerequisitesNameTheCommand(t *testing.T) {
 	fakePath(t, map[string]string{
-		"cc": "exit 0", "git": "exit 0", "npm": "exit 0", "python3": `[ "$1" != -m ]`,
+		"cc": "exit 0", "git": "exit 0", "python3": `[ "$1" != -m ]`, // what only tests need is not asked for
 		"apt-get": "exit 7", "sudo": "exit 1",
 	})
 	a, _ := testApp(t)
@@ -79,8 +79,10 @@ func TestPrerequisitesInstall(t *testing.T) {
 	must(t, a.prerequisites(context.Background(), true))
 	raw, err := os.ReadFile(log)
 	must(t, err)
-	if got, want := string(raw), "update\ninstall -y --no-install-recommends g++\n"; got != want {
-		t.Errorf("apt-get was asked for %q, want %q", got, want)
+	// Which of the tests' servers are there depends on the machine.
+	got, want := string(raw), "update\ninstall -y --no-install-recommends g++"
+	if !strings.HasPrefix(got, want) || strings.Contains(got, " git") || strings.Contains(got, " npm") {
+		t.Errorf("apt-get was asked for %q, want %q and what else is missing", got, want)
 	}
 	if !strings.Contains(messages.String(), "installing the Debian packages g++") {
 		t.Errorf("installed without a word: %q", messages.String())

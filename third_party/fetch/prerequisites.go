@@ -18,27 +18,32 @@ var errPrerequisites = errors.New("programs are missing")
 type prerequisite struct {
 	what, debian string
 	probe        []string
+	tests        bool // only tests need it: building and serving do without
 }
 
 var prerequisiteList = []prerequisite{
-	{"a C compiler", "gcc", []string{"cc", "--version"}},
-	{"a C++ compiler", "g++", []string{"c++", "--version"}},
-	{"the C library's headers", "libc6-dev", []string{"sh", "-c", "echo '#include <stdlib.h>' | cc -E - >/dev/null"}},
-	{"Python 3", "python3", []string{"python3", "--version"}},
-	{"pip for Python 3", "python3-pip", []string{"python3", "-m", "pip", "--version"}},
-	{"git", "git", []string{"git", "--version"}},
-	{"npm", "npm", []string{"npm", "--version"}}, // fetches the Node.js packages of the tests
-	// For tests, which start their own: /usr/sbin is not in everybody's PATH.
-	{"nginx", "nginx", []string{"sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"}},
-	{"PostgreSQL", "postgresql", []string{"sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"}},
-	{"MariaDB", "mariadb-server-core mariadb-client-core", []string{"sh", "-c", "PATH=$PATH:/usr/sbin mariadbd --version && mariadb --version"}},
+	{"a C compiler", "gcc", []string{"cc", "--version"}, false},
+	{"a C++ compiler", "g++", []string{"c++", "--version"}, false},
+	{"the C library's headers", "libc6-dev", []string{"sh", "-c", "echo '#include <stdlib.h>' | cc -E - >/dev/null"}, false},
+	{"Python 3", "python3", []string{"python3", "--version"}, false},
+	{"pip for Python 3", "python3-pip", []string{"python3", "-m", "pip", "--version"}, false},
+	{"git", "git", []string{"git", "--version"}, false},
+	{"npm", "npm", []string{"npm", "--version"}, true},
+	// Tests start their own servers. /usr/sbin is not in everybody's PATH.
+	{"nginx", "nginx", []string{"sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"}, true},
+	{"PostgreSQL", "postgresql", []string{"sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"}, true},
+	{"MariaDB", "mariadb-server-core mariadb-client-core", []string{"sh", "-c", "PATH=$PATH:/usr/sbin mariadbd --version && mariadb --version"}, true},
 }
 
-// prerequisites checks that the machine has what the build and the tests take
-// from it. With install, what lacks is installed where that needs no password.
+// prerequisites checks that the machine has what the build takes from it. With
+// install, what the tests take is looked for, too, and what lacks is installed where
+// that needs no password.
 func (a *app) prerequisites(ctx context.Context, install bool) error {
 	var missing, packages []string
 	for _, p := range prerequisiteList {
+		if p.tests && !install {
+			continue
+		}
 		if exec.CommandContext(ctx, p.probe[0], p.probe[1:]...).Run() != nil {
 			missing = append(missing, p.what)
 			packages = append(packages, p.debian)
