@@ -131,6 +131,15 @@ func (c *call) finish(response []byte) ([]byte, error) {
 	return c.failure.response(c.msg.id), nil
 }
 
+// conversation tells the talk of one session from others of the same caller, for
+// what strangers may have put into it; empty: there is no session.
+func (c *call) conversation() string {
+	if c.session == nil {
+		return ""
+	}
+	return "mcp " + c.session.id
+}
+
 type callKey struct{}
 
 func withCall(ctx context.Context, c *call) context.Context {

@@ -73,7 +73,7 @@ func (s *Server) routes(uri string) bool {
 // readRouted reads a resource of a connector, or a result that was cut.
 func (s *Server) readRouted(ctx context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
 	started, uri := time.Now(), request.Params.URI
-	found, err := s.config.Router.ReadResource(ctx, callerOf(ctx), uri)
+	found, err := s.config.Router.ReadResource(ctx, callerOf(ctx), callFrom(ctx).conversation(), uri)
 	event := s.log.Info().Str("uri", uri).Str("principal", callerOf(ctx).Principal).Dur("duration_ms", time.Since(started))
 	switch {
 	case errors.Is(err, router.ErrNoResource):
@@ -194,11 +194,11 @@ func (s *Server) filledIn(ctx context.Context, request *mcp.GetPromptRequest) (d
 		w, err = s.again(p.RequestState, key, p.InputResponses)
 	} else if peer := askerOf(ctx, c, p.InputResponses); peer != nil {
 		w = s.start(ctx, key, peer, server.IsModernRequest(ctx), func(ctx context.Context, _ *work) (any, error) {
-			description, messages, err := s.config.Router.Prompt(router.WithPeer(ctx, peer), p.Name, p.Arguments)
+			description, messages, err := s.config.Router.Prompt(router.WithPeer(ctx, peer), callerOf(ctx), c.conversation(), p.Name, p.Arguments)
 			return filled{description, messages}, err
 		})
 	} else {
-		description, messages, err = s.config.Router.Prompt(ctx, p.Name, p.Arguments)
+		description, messages, err = s.config.Router.Prompt(ctx, callerOf(ctx), c.conversation(), p.Name, p.Arguments)
 		return description, messages, nil, err
 	}
 	if err != nil {

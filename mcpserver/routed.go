@@ -108,12 +108,8 @@ func (s *Server) callRouted(name string) server.ToolHandlerFunc {
 		c := callFrom(ctx)
 		id := s.requestID(ctx)
 		c.requestID = id
-		conversation := ""
-		if c.session != nil {
-			conversation = "mcp " + c.session.id
-		}
 		q := &router.Request{
-			ID: id, Caller: callerOf(ctx), Via: s.via(ctx), Conversation: conversation,
+			ID: id, Caller: callerOf(ctx), Via: s.via(ctx), Conversation: c.conversation(),
 			Tool: name, Arguments: request.Params.RawArguments,
 		}
 		result, required, err := s.routedCall(ctx, c, q, &request.Params.MultiRoundTripParams)

@@ -231,6 +231,35 @@ func TestTaint(t *testing.T) {
 		expect("one", "put mail")
 		expect("", "")
 	})
+	t.Run("by a resource or a prompt", func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Redact = []string{`hunter\d`} })
+		w.add(t, "own", &shelf{}, Options{})
+		w.add(t, "web", &shelf{untrusted: true}, Options{})
+		w.add(t, "x", offers("put"), Options{Allow: []string{"*"}})
+		for conversation, read := range map[string]func(conversation, label string) error{
+			"resource": func(conversation, label string) error {
+				_, err := w.ReadResource(t.Context(), inference.DefaultCaller, conversation, label+"+a:1")
+				return err
+			},
+			"prompt": func(conversation, label string) error {
+				_, messages, err := w.Prompt(t.Context(), inference.DefaultCaller, conversation, label+"__p", nil)
+				if err == nil && messages[0].Content.Text != "[redacted]" {
+					t.Errorf("a prompt says %q", messages[0].Content.Text)
+				}
+				return err
+			},
+		} {
+			for _, label := range []string{"own", "web"} {
+				if err := read(conversation, label); err != nil {
+					t.Fatal(err)
+				}
+				_, err := w.Call(t.Context(), &Request{Caller: inference.DefaultCaller, Conversation: conversation, Tool: "x__put"})
+				if asks := errors.Is(err, inference.ErrApproval); asks != (label == "web") {
+					t.Errorf("after a %s of %s: %v", conversation, label, err)
+				}
+			}
+		}
+	})
 	t.Run("off", func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.Taint = false })
 		f := offers("put")
@@ -242,4 +271,30 @@ func TestTaint(t *testing.T) {
 			}
 		}
 	})
+}
+
+// shelf has a resource and a prompt, and a tool that says whose text they are.
+type shelf struct {
+	fakeConnector
+	untrusted bool
+}
+
+func (s *shelf) Tools() []Tool {
+	return []Tool{{Name: "get", Input: anything, Effects: Effects{Untrusted: s.untrusted}}}
+}
+
+func (s *shelf) Resources(context.Context, string, int) ([]Resource, string, error) {
+	return nil, "", nil
+}
+
+func (s *shelf) ResourceTemplates(context.Context) ([]ResourceTemplate, error) { return nil, nil }
+
+func (s *shelf) ReadResource(_ context.Context, uri string) ([]ResourceContents, error) {
+	return []ResourceContents{{URI: uri, Text: "text"}}, nil
+}
+
+func (s *shelf) Prompts() []Prompt { return []Prompt{{Name: "p"}} }
+
+func (s *shelf) Prompt(context.Context, string, map[string]string) (string, []PromptMessage, error) {
+	return "", []PromptMessage{{Role: "user", Content: Content{Type: ContentText, Text: "hunter2"}}}, nil
 }

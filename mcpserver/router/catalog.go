@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,8 +150,10 @@ func (r *Router) Owns(uri string) bool {
 }
 
 // ReadResource reads a resource of a connector, or the whole of a result that was
-// cut. The error is ErrNoResource where the caller has no such.
-func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri string) ([]ResourceContents, error) {
+// cut. What a connector of strangers' text gives counts as such a result of the
+// conversation, as Request has it. The error is ErrNoResource where the caller has no
+// such.
+func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, conversation, uri string) ([]ResourceContents, error) {
 	if strings.HasPrefix(uri, ResultScheme) {
 		c, ok := r.results.get(caller.Principal, uri, now())
 		if !ok {
@@ -173,7 +176,17 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, uri 
 		contents[i].URI = full(label, uriSeparator, contents[i].URI)
 		contents[i].Text = r.redactText(contents[i].Text)
 	}
+	r.taintBy(label, caller, conversation)
 	return contents, nil
+}
+
+// taintBy notes that the conversation has read something of the connector's, if
+// results of its tools are what strangers may have written.
+func (r *Router) taintBy(label string, caller inference.Caller, conversation string) {
+	r.mu.RLock()
+	untrusted := slices.ContainsFunc(r.tools, func(e *Entry) bool { return e.Label == label && e.Tool.Effects.Untrusted })
+	r.mu.RUnlock()
+	r.taint.note(&Request{Caller: caller, Conversation: conversation}, &Result{Untrusted: untrusted}, now())
 }
 
 // address makes what a result says of its connector's resources the URIs that
@@ -234,8 +247,8 @@ func (r *Router) Prompts() []Prompt {
 	return out
 }
 
-// Prompt fills one in.
-func (r *Router) Prompt(ctx context.Context, name string, arguments map[string]string) (string, []PromptMessage, error) {
+// Prompt fills one in, for a conversation as Request has it.
+func (r *Router) Prompt(ctx context.Context, caller inference.Caller, conversation, name string, arguments map[string]string) (string, []PromptMessage, error) {
 	label, own, _ := owner[PromptProvider](r, name, Separator)
 	p, ok := provider[PromptProvider](r, label)
 	if !ok {
@@ -247,7 +260,13 @@ func (r *Router) Prompt(ctx context.Context, name string, arguments map[string]s
 	if err != nil {
 		return "", nil, r.readable(err, label)
 	}
-	return description, messages, nil
+	messages = slices.Clone(messages)
+	for i := range messages {
+		c := &messages[i].Content
+		c.Text, c.Contents.Text = r.redactText(c.Text), r.redactText(c.Contents.Text)
+	}
+	r.taintBy(label, caller, conversation)
+	return r.redactText(description), messages, nil
 }
 
 // Complete completes an argument of a prompt (by its full name) or of a resource

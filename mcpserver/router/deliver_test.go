@@ -58,11 +58,11 @@ func TestResultsAreCutVisibly(t *testing.T) {
 			if !strings.Contains(note, uri) || !w.Owns(uri) {
 				t.Errorf("the note %q does not name %s", note, uri)
 			}
-			whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, uri)
+			whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, "", uri)
 			if err != nil || len(whole) != 1 || whole[0].Text != c.text {
 				t.Errorf("the rest reads as %v, %v", whole, err)
 			}
-			if _, err := w.ReadResource(t.Context(), inference.Caller{Principal: "eve"}, uri); !errors.Is(err, ErrNoResource) {
+			if _, err := w.ReadResource(t.Context(), inference.Caller{Principal: "eve"}, "", uri); !errors.Is(err, ErrNoResource) {
 				t.Errorf("another caller reads it: %v", err)
 			}
 		})
@@ -79,7 +79,7 @@ func TestStructuredContentIsWholeOrNotThere(t *testing.T) {
 	if err != nil || result.Structured != nil || result.Content[0].Text != "rows" || !strings.Contains(result.Content[1].Text, "The structured result has 5011 bytes") {
 		t.Fatalf("%+v, %v", result, err)
 	}
-	whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, result.Content[2].Resource.URI)
+	whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, "", result.Content[2].Resource.URI)
 	if err != nil || whole[0].Text != string(large) {
 		t.Errorf("%v", err)
 	}
@@ -95,7 +95,7 @@ func TestLargeDataBecomesALink(t *testing.T) {
 	if err != nil || len(result.Content) != 3 || !strings.HasPrefix(result.Content[0].Text, "[image/png of 5000 bytes") || result.Content[2].Text != "a picture" {
 		t.Fatalf("%+v, %v", result, err)
 	}
-	whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, result.Content[1].Resource.URI)
+	whole, err := w.ReadResource(t.Context(), inference.DefaultCaller, "", result.Content[1].Resource.URI)
 	if err != nil || len(whole[0].Blob) != len(data) || whole[0].MIME != "image/png" {
 		t.Errorf("%v", err)
 	}

@@ -41,7 +41,7 @@ func TestLinksLeadBack(t *testing.T) {
 		t.Errorf("%s, %s", link, inside)
 	}
 	for uri, want := range map[string]string{link: "contents of file:///a", inside: "contents of file:///b"} {
-		if got, err := w.ReadResource(t.Context(), inference.DefaultCaller, uri); err != nil || got[0].URI != uri || got[0].Text != want {
+		if got, err := w.ReadResource(t.Context(), inference.DefaultCaller, "", uri); err != nil || got[0].URI != uri || got[0].Text != want {
 			t.Errorf("%s: %+v, %v", uri, got, err)
 		}
 	}
