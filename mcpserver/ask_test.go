@@ -12,11 +12,14 @@ import (
 	"hearth/mcpserver/router"
 )
 
-// withRouter gives the server a router without connectors.
+// withRouter gives the server a router with a connector.
 func withRouter(t *testing.T) func(*Config) {
 	t.Helper()
 	r, err := router.New(router.DefaultConfig(), router.Deps{Log: zerolog.Nop()})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add("lib", newShelf(1), router.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	return func(c *Config) { c.Router = r }
@@ -74,8 +77,8 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// TestAskIsThereWithARouterOnly: without connectors there is nothing to ask with.
-func TestAskIsThereWithARouterOnly(t *testing.T) {
+// TestAskIsThereWithConnectorsOnly: without connectors there is nothing to ask with.
+func TestAskIsThereWithConnectorsOnly(t *testing.T) {
 	for _, with := range []bool{false, true} {
 		var change []func(*Config)
 		if with {

@@ -119,7 +119,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
 	own := []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()}
-	if c.Router != nil {
+	if c.Router != nil && len(c.Router.Labels()) > 0 {
 		own = append(own, s.askTool())
 	}
 	for _, t := range own {
