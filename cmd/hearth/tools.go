@@ -186,6 +186,13 @@ func writeResult(w io.Writer, answer []byte, asJSON bool) error {
 // tools asks for one of the routes of tools: a running server's, or, where there is
 // none, those of connectors that are started in this process for it.
 func (f *sourceFlags) tools(cmd *cobra.Command, method, path string, body []byte, use func(answer []byte) error) error {
+	return f.route(cmd, method, path, body, func(ctx context.Context, cfg *Config) ([]byte, error) {
+		return toolsHere(ctx, cfg, method, path, body, cmd.ErrOrStderr())
+	}, use)
+}
+
+// route asks a running server, or here where there is none.
+func (f *sourceFlags) route(cmd *cobra.Command, method, path string, body []byte, here func(context.Context, *Config) ([]byte, error), use func(answer []byte) error) error {
 	ctx, stop := withSignals(cmd.Context())
 	defer stop()
 	cfg, _, err := loadConfig(configFlag(cmd))
@@ -196,17 +203,15 @@ func (f *sourceFlags) tools(cmd *cobra.Command, method, path string, body []byte
 	if err != nil {
 		return err
 	}
-	var answer []byte
-	if server != nil {
-		var raw json.RawMessage
+	var answer json.RawMessage
+	if server == nil {
+		answer, err = here(ctx, &cfg)
+	} else {
 		var payload any
 		if body != nil {
 			payload = json.RawMessage(body)
 		}
-		err = server.call(ctx, method, path, payload, &raw)
-		answer = raw
-	} else {
-		answer, err = toolsHere(ctx, &cfg, method, path, body, cmd.ErrOrStderr())
+		err = server.call(ctx, method, path, payload, &answer)
 	}
 	if err != nil {
 		return interrupted(ctx, err)
@@ -316,28 +321,9 @@ once: other arguments need another one.`,
 
 // atServer is tools for what only a running server has.
 func (f *sourceFlags) atServer(cmd *cobra.Command, method, path string, body []byte, use func(answer []byte) error) error {
-	ctx, stop := withSignals(cmd.Context())
-	defer stop()
-	cfg, _, err := loadConfig(configFlag(cmd))
-	if err != nil {
-		return err
-	}
-	server, err := f.server(ctx, &cfg)
-	if err != nil {
-		return err
-	}
-	if server == nil {
-		return unreachableError(errors.New("no server answers: approvals live in the server that asks for them; name it by --url or HEARTH_URL"))
-	}
-	var payload any
-	if body != nil {
-		payload = json.RawMessage(body)
-	}
-	var answer json.RawMessage
-	if err := server.call(ctx, method, path, payload, &answer); err != nil {
-		return interrupted(ctx, err)
-	}
-	return use(answer)
+	return f.route(cmd, method, path, body, func(context.Context, *Config) ([]byte, error) {
+		return nil, unreachableError(errors.New("no server answers: approvals live in the server that asks for them; name it by --url or HEARTH_URL"))
+	}, use)
 }
 
 func writeApprovals(w io.Writer, answer []byte) error {
