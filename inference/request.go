@@ -216,6 +216,9 @@ type ChatRequest struct {
 	// LooseCalls takes such an answer as the call also where the tool's schema does
 	// not accept the arguments: for who tells the model what is wrong with them.
 	LooseCalls bool
+	// HoldCalls holds such a call to its tool's schema from where it is certain to be
+	// one, and ends the answer with it.
+	HoldCalls bool
 }
 
 // CompletionRequest asks for a continuation of text or tokens.

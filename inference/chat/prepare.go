@@ -212,19 +212,19 @@ func (m *Model) prepareNative(r *inference.ChatRequest, choice inference.ToolCho
 		}
 		return nil
 	}
-	m.takeBareCalls(r, choice.Mode, callable, p)
-	return p, nil
+	return p, m.takeBareCalls(r, choice.Mode, callable, p)
 }
 
 // takeBareCalls lets the decoders of p take an answer that is nothing but the
-// JSON of a call as the call, where the model is free to call one.
-func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode, callable []inference.Tool, p *prepared) {
+// JSON of a call as the call, where the model is free to call one, and holds it to
+// its schema where r asks for that.
+func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode, callable []inference.Tool, p *prepared) error {
 	take := m.bareCalls
 	if r.BareCalls != nil {
 		take = *r.BareCalls
 	}
 	if !take || mode != inference.ToolAuto {
-		return
+		return nil
 	}
 	tools := make(map[string]*inference.Tool, len(callable))
 	for i := range callable {
@@ -240,6 +240,10 @@ func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode,
 		}
 		return nil
 	}
+	if r.HoldCalls {
+		return m.holdBareCalls(p, callable)
+	}
+	return nil
 }
 
 // prepareText prepares a conversation with tools for a template without a place
@@ -276,8 +280,7 @@ func (m *Model) prepareText(r *inference.ChatRequest, choice inference.ToolChoic
 		}
 		return nil
 	}
-	m.takeBareCalls(r, choice.Mode, callable, p)
-	return p, nil
+	return p, m.takeBareCalls(r, choice.Mode, callable, p)
 }
 
 // callableTools returns the tools that the choice allows to call.

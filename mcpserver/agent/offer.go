@@ -135,7 +135,8 @@ func (l *lease) hide(o *offer, r *inference.ChatRequest) error {
 func (o *offer) request(r *inference.ChatRequest) *inference.ChatRequest {
 	q := *r
 	q.Hosted, q.Approved = nil, nil
-	q.LooseCalls = true // what is wrong with a call comes back as its result
+	q.HoldCalls = true  // a call that the model begins is one that its tool takes
+	q.LooseCalls = true // what is wrong with a call all the same comes back as its result
 	q.Messages = slices.Clone(r.Messages)
 	q.Tools = nil
 	if o.hidden {

@@ -233,6 +233,9 @@ func TestWhatTheModelGetsWrong(t *testing.T) {
 	if len(w.tools.made) != 1 {
 		t.Errorf("%d calls ran, want 1", len(w.tools.made))
 	}
+	if q := w.model.requests[0]; !q.HoldCalls || !q.LooseCalls {
+		t.Errorf("what the model begins is not held to be right, or what is wrong not read: %+v", q)
+	}
 }
 
 func TestApprovals(t *testing.T) {
@@ -385,6 +388,9 @@ func TestRequestsWithoutToolsPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, events, "text \"enough\"\nfinish stop\nusage 10 6 4\n")
+	if q := w.model.requests[0]; q.HoldCalls || q.LooseCalls {
+		t.Errorf("the model is asked with %+v", q)
+	}
 	r.Approved = []inference.Approved{{Call: "c"}}
 	if _, err := w.run(t, r); !errors.Is(err, inference.ErrInvalid) {
 		t.Errorf("an approval without tools: %v", err)
