@@ -9,8 +9,11 @@ SHELL := /bin/bash
 FETCH := go run ./third_party/fetch
 TOOL := go tool -modfile=third_party/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# How long make test tries each fuzz target; make fuzz FUZZTIME=10m digs deeper.
+# How long make test tries each fuzz target, and those that read what peers of tools send;
+# make fuzz FUZZTIME=10m digs deeper. ONLY is a pattern of "package Target".
 FUZZTIME ?= 3s
+FUZZTIME_PEERS ?= $(if $(filter file,$(origin FUZZTIME)),20s,$(FUZZTIME))
+ONLY ?=
 # How many requests, files and prompts make test-hostile, test-mutations and test-exact try.
 HOSTILE ?= 50000
 MUTATIONS ?= 5000
@@ -54,8 +57,8 @@ conformance: npm ## the MCP server against the official conformance suite, three
 	go test -race -count=3 -v -run TestSuite ./mcpserver/conformance
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME
-	@build/fuzz.sh $(FUZZTIME)
+fuzz: ## each fuzz target for FUZZTIME (ONLY=mcpserver/router for some)
+	@build/fuzz.sh $(FUZZTIME) $(FUZZTIME_PEERS) '$(ONLY)'
 
 .PHONY: test-hostile
 test-hostile: build embedding-model rank-model ## 50,000 generated hostile requests against a running server (HOSTILE=1000 for fewer)

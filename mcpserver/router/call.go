@@ -293,7 +293,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 func (e *Entry) keepsItsWord(result *Result) error {
 	if len(result.Structured) == 0 {
 		result.Structured = nil
-	} else if text := bytes.TrimSpace(result.Structured); len(text) == 0 || text[0] != '{' || !json.Valid(text) {
+	} else if text := bytes.TrimLeft(result.Structured, " \t\r\n"); len(text) == 0 || text[0] != '{' || !json.Valid(text) {
 		return &ToolError{Message: fmt.Sprintf("the structured result of %s is no JSON object: it is not passed on", e.Name)}
 	}
 	if e.out == nil || result.IsError {

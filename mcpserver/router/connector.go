@@ -43,6 +43,11 @@ type Withholder interface {
 	Missing(tool string) string
 }
 
+// Foreign is a Connector whose tools others define. What they define must not keep
+// this server from starting: a tool that cannot be registered is left out, where it
+// otherwise is an error of [Router.Add].
+type Foreign interface{ Foreign() }
+
 // Change says which of a connector's lists are not what they were.
 type Change struct {
 	Tools, Resources, Prompts bool

@@ -49,6 +49,7 @@ func FuzzResults(f *testing.F) {
 	f.Add("text", []byte(`{"a":1}`), []byte("data"), true)
 	f.Add("hunter2", []byte(`{"hunter2":"\u0068unter2"}`), []byte{}, false)
 	f.Add("\xff", []byte(`{`), []byte{0}, false)
+	f.Add("", []byte("{}\v"), []byte{}, false) // white space, but not to JSON
 	config := DefaultConfig()
 	config.Redact = []string{`hunter\d`}
 	f.Fuzz(func(t *testing.T, text string, structured, data []byte, isError bool) {

@@ -156,3 +156,33 @@ func TestWithoutALabel(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// foreign offers what others define.
+type foreign struct{ *fakeConnector }
+
+func (foreign) Foreign() {}
+
+// TestForeignToolsAreLeftOut: a tool that cannot be registered keeps nothing from
+// starting where others define it; where the operator does, it is an error.
+func TestForeignToolsAreLeftOut(t *testing.T) {
+	for _, bad := range []Tool{
+		{Name: "get_file", Input: json.RawMessage(`{"$ref":"file:///etc/passwd"}`)},
+		{Name: "get_broken", Input: json.RawMessage(`{"type":"objekt"}`)},
+		{Name: "no name at all", Input: anything},
+		{Name: "get", Input: anything}, // the second of this name
+	} {
+		c := offers("get", "get_more")
+		c.tools = append(c.tools[:1:1], bad, c.tools[1])
+		w := newWorld(t, nil)
+		if err := w.Add("own", c, Options{}); err == nil {
+			t.Errorf("%s: the operator's own tool was left out", bad.Name)
+		}
+		w.add(t, "other", foreign{c}, Options{})
+		if got := len(w.All()); got != 2 {
+			t.Errorf("%s: %d tools are offered", bad.Name, got)
+		}
+		if _, err := w.call(t.Context(), "other__get_more", `{}`); err != nil {
+			t.Errorf("%s: %v", bad.Name, err)
+		}
+	}
+}

@@ -100,7 +100,8 @@ func New(c Config, d Deps) (*Router, error) {
 // Add registers a connector under its label, or, with none, as one whose names
 // clients see as they are: before the first call of anything
 // else. Its tools come behind those of earlier ones. The error says which tool
-// cannot be, and why. From then on the router closes the connector.
+// cannot be, and why; tools that others define are left out instead ([Foreign]).
+// From then on the router closes the connector.
 func (r *Router) Add(label string, c Connector, o Options) error {
 	if label != "" && !Label.MatchString(label) {
 		return fmt.Errorf("add a connector: the name %q must match %s", label, Label)
@@ -121,7 +122,8 @@ func (r *Router) Add(label string, c Connector, o Options) error {
 	if changer, ok := c.(Changer); ok {
 		changer.OnChange(func(ch Change) { r.changed(one, ch) })
 	}
-	entries, err := r.entries(one, true)
+	_, foreign := c.(Foreign)
+	entries, err := r.entries(one, !foreign)
 	if err != nil {
 		return fmt.Errorf("add connector %s: %w", label, err)
 	}

@@ -83,6 +83,14 @@ func misbehave(kind string, id json.RawMessage, reply func(string)) {
 			fmt.Println(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
 		reply(`{"content":[{"type":"text","text":"done"}]}`)
+	case "curt": // messages without their parameters
+		for _, method := range []string{"elicitation/create", "sampling/createMessage", "roots/list"} {
+			fmt.Printf("{\"jsonrpc\":\"2.0\",\"id\":%q,\"method\":%q}\n", method, method)
+		}
+		for _, method := range []string{"resources/updated", "progress", "message", "cancelled", "elicitation/complete", "subscriptions/acknowledged"} {
+			fmt.Printf("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/%s\"}\n", method)
+		}
+		reply(`{"content":[{"type":"text","text":"curt"}]}`)
 	case "hang":
 	case "bad":
 		reply(`{"content":"no list"}`)
@@ -101,7 +109,7 @@ func hostile(t *testing.T, kind string) upstream.Config {
 }
 
 func TestServersThatMisbehave(t *testing.T) {
-	for kind, want := range map[string]string{"": "well", "wrong-id": "mine", "flood": "done"} {
+	for kind, want := range map[string]string{"": "well", "wrong-id": "mine", "flood": "done", "curt": "curt"} {
 		t.Run("survived "+kind, func(t *testing.T) {
 			cfg := hostile(t, kind)
 			if kind == "" {

@@ -26,15 +26,12 @@ func (u *Upstream) offer() offer {
 	lists, pending := u.pins.snapshot(u.cfg.Pin)
 	o := offer{theirs: map[string]string{}, held: map[string]string{}}
 	o.prompts, o.templates, o.resources, o.complete = lists.Prompts, lists.Templates, lists.Resources, lists.Complete
+	names := u.names(lists.Tools)
 	for i := range lists.Tools {
 		d := &lists.Tools[i]
-		if len(u.cfg.Tools) > 0 && !matches(u.cfg.Tools, d.Name) || matches(u.cfg.Hide, d.Name) {
+		name := names[d.Name]
+		if name == "" {
 			continue
-		}
-		name := u.name(d.Name)
-		if other, taken := o.theirs[name]; taken {
-			name = u.hashed(d.Name)
-			u.log.Debug().Str("tool", d.Name).Str("other", other).Str("name", name).Msg("two tools of an MCP server would have one name")
 		}
 		o.theirs[name] = d.Name
 		if why := pending[d.Name]; why != "" {
@@ -44,6 +41,29 @@ func (u *Upstream) offer() offer {
 		o.tools = append(o.tools, u.tool(d, name))
 	}
 	return o
+}
+
+// names returns what clients call the tools that are to be offered, by the server's
+// names. A name that another tool has already gets a hash; where that is made to be
+// taken, too, the tool is left out.
+func (u *Upstream) names(tools []definition) map[string]string {
+	ours, theirs := map[string]string{}, map[string]string{}
+	for i := range tools {
+		d := &tools[i]
+		if len(u.cfg.Tools) > 0 && !matches(u.cfg.Tools, d.Name) || matches(u.cfg.Hide, d.Name) {
+			continue
+		}
+		name := u.name(d.Name)
+		if theirs[name] != "" {
+			name = u.hashed(d.Name)
+		}
+		if other := theirs[name]; other != "" {
+			u.log.Warn().Str("tool", d.Name).Str("other", other).Msg("a tool of an MCP server is left out: its name would be that of another")
+			continue
+		}
+		ours[d.Name], theirs[name] = name, d.Name
+	}
+	return ours
 }
 
 // tool is a definition as the router takes it.
@@ -104,6 +124,10 @@ func (u *Upstream) hashed(theirs string) string {
 	}
 	return string(legal[:min(len(legal), room)]) + tail
 }
+
+// Foreign says that somebody else defines the tools: a bad one must not keep
+// others, or this server, from starting.
+func (u *Upstream) Foreign() {}
 
 // Tools returns what is offered, sorted by the server's names.
 func (u *Upstream) Tools() []router.Tool {

@@ -155,10 +155,11 @@ func ListPending(cfg Config, label string) ([]Pending, error) {
 		return nil, err
 	}
 	lists, waits := u.pins.snapshot(u.cfg.Pin)
+	names := u.names(lists.Tools)
 	var out []Pending
 	for _, d := range lists.Tools {
-		if why := waits[d.Name]; why != "" {
-			out = append(out, Pending{u.name(d.Name), why, d.Description})
+		if why := waits[d.Name]; why != "" && names[d.Name] != "" {
+			out = append(out, Pending{names[d.Name], why, d.Description})
 		}
 	}
 	return out, nil
@@ -180,11 +181,12 @@ func Approve(cfg Config, label, name string) ([]string, error) {
 		return nil, err
 	}
 	lists, waits := u.pins.snapshot(u.cfg.Pin)
+	names := u.names(lists.Tools)
 	var done []string
 	for i := range lists.Tools {
 		d := &lists.Tools[i]
-		ours := u.name(d.Name)
-		if waits[d.Name] != "" && (name == "*" || name == ours) {
+		ours := names[d.Name]
+		if waits[d.Name] != "" && ours != "" && (name == "*" || name == ours) {
 			u.pins.approved[d.Name] = d.hash()
 			done = append(done, ours)
 		}

@@ -392,5 +392,7 @@ func (u *Upstream) client() *mcp.Client {
 	if version == "" {
 		version = "dev"
 	}
-	return mcp.NewClient(&mcp.Implementation{Name: "hearth", Title: "Hearth", Version: version}, o)
+	c := mcp.NewClient(&mcp.Implementation{Name: "hearth", Title: "Hearth", Version: version}, o)
+	c.AddReceivingMiddleware(u.guarded)
+	return c
 }

@@ -78,6 +78,7 @@ type Upstream struct {
 var (
 	_ router.Connector        = (*Upstream)(nil)
 	_ router.Changer          = (*Upstream)(nil)
+	_ router.Foreign          = (*Upstream)(nil)
 	_ router.ResourceProvider = (*Upstream)(nil)
 	_ router.ResourceWatcher  = (*Upstream)(nil)
 	_ router.PromptProvider   = (*Upstream)(nil)
