@@ -98,6 +98,10 @@ bench: build yardsticks embedding-model ## measure Hearth beside llama-server: t
 bench-%: build yardsticks embedding-model ## one scenario of make bench
 	go run ./internal/benchsuite -only $* $(ARGS)
 
+.PHONY: bench-calls
+bench-calls: build ## calls of a tool over MCP beside a bare server of mcp-go: latency, throughput, durable records (two minutes)
+	go run ./internal/benchsuite -only calls -out build/out/bench/calls $(ARGS)
+
 .PHONY: bench-models
 bench-models: build yardsticks ## the table of make bench for gemma-3-270m and Qwen2.5-Coder-0.5B: no row below llama-server (one round: hours; fetches 700 MB)
 	go run ./internal/benchsuite -floor 1 -rounds 1 -model "$$($(FETCH) window-model)" -out build/out/bench/gemma-3-270m $(ARGS)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -19,12 +20,15 @@ import (
 // that handles its message.
 type call struct {
 	msg     *message
-	key     string // random; what mcp-go takes for the id of a session
 	session *session
+	// Made when mcp-go asks for them: key is random, what it takes for the id of a
+	// session, and queued gets the few notifications that it sends itself.
+	filed  sync.Once
+	key    string
+	queued chan mcp.JSONRPCNotification
 	// emit writes one notification to the client, in order and before the
 	// result. It is nil where the exchange carries nothing but the result.
 	emit    func(notification []byte) error
-	queued  chan mcp.JSONRPCNotification
 	failure *failure
 
 	// Of a call of a tool, for what is told of it when it is over.
@@ -45,7 +49,12 @@ type call struct {
 }
 
 func newCall(msg *message, s *session) *call {
-	return &call{msg: msg, key: rand.Text(), session: s, queued: make(chan mcp.JSONRPCNotification, 8)}
+	return &call{msg: msg, session: s}
+}
+
+// file makes c known to mcp-go.
+func (c *call) file() {
+	c.filed.Do(func() { c.key, c.queued = rand.Text(), make(chan mcp.JSONRPCNotification, 8) })
 }
 
 // Initialize, Initialized, NotificationChannel and SessionID make a call the
@@ -57,10 +66,16 @@ func (c *call) Initialized() bool { return true }
 
 // NotificationChannel takes the few notifications that mcp-go itself sends.
 // Progress does not pass through it.
-func (c *call) NotificationChannel() chan<- mcp.JSONRPCNotification { return c.queued }
+func (c *call) NotificationChannel() chan<- mcp.JSONRPCNotification {
+	c.file()
+	return c.queued
+}
 
 // SessionID returns the key of this one message.
-func (c *call) SessionID() string { return c.key }
+func (c *call) SessionID() string {
+	c.file()
+	return c.key
+}
 
 // GetSessionResources returns the resource that this very message reads, where
 // mcp-go does not know of it.

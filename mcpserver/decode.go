@@ -44,6 +44,7 @@ type message struct {
 	token   json.RawMessage // JSON text of _meta.progressToken; nil without one
 	version string          // the protocol version that _meta declares
 	cancels string          // notifications/cancelled: canonical id of the call to cancel
+	params  paramFields     // of a request or a notification
 }
 
 // protocolError is a message that cannot be handed on: it is answered with a
@@ -79,15 +80,29 @@ func decode(data []byte) (*message, error) {
 	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) > 0 && first[0] == '[' {
 		return nil, invalidRequest("batches are not supported: send one message at a time")
 	}
-	w := walker{dec: json.NewDecoder(bytes.NewReader(data))}
-	w.dec.UseNumber()
-	if err := w.value(1, placeRoot); err != nil {
-		return nil, err
+	f, plain := scan(data)
+	if !plain {
+		w := walker{dec: json.NewDecoder(bytes.NewReader(data))}
+		w.dec.UseNumber()
+		if err := w.value(1, placeRoot); err != nil {
+			return nil, err
+		}
+		if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
+			return nil, parseError("there is more after the end of the message: send one JSON document")
+		}
+		// Keys are known to be unique and spelled exactly, so encoding/json reads them
+		// as everybody else does.
+		if err := json.Unmarshal(data, &f); err != nil {
+			return nil, invalidRequest("the message must be a JSON object")
+		}
+		f.params.more = true
+		if len(f.Params) > 0 && f.Params[0] == '{' {
+			if err := json.Unmarshal(f.Params, &f.params); err != nil {
+				return nil, invalidRequest("params: must be an object")
+			}
+		}
 	}
-	if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, parseError("there is more after the end of the message: send one JSON document")
-	}
-	m, err := envelope(data)
+	m, err := envelope(data, &f)
 	var pe *protocolError
 	if errors.As(err, &pe) && m != nil {
 		pe.id = m.id
@@ -95,22 +110,10 @@ func decode(data []byte) (*message, error) {
 	return m, err
 }
 
-// envelope reads the members of the message. Its keys are known to be unique
-// and spelled exactly, so encoding/json reads them as everybody else does. If
-// err is not nil the message holds at most the id.
-func envelope(data []byte) (*message, error) {
-	var env struct {
-		JSONRPC json.RawMessage `json:"jsonrpc"`
-		ID      json.RawMessage `json:"id"`
-		Method  json.RawMessage `json:"method"`
-		Params  json.RawMessage `json:"params"`
-		Result  json.RawMessage `json:"result"`
-		Error   json.RawMessage `json:"error"`
-	}
-	if err := json.Unmarshal(data, &env); err != nil {
-		return nil, invalidRequest("the message must be a JSON object")
-	}
-	m := &message{raw: data}
+// envelope makes a message of its members. If err is not nil the message holds at
+// most the id.
+func envelope(data []byte, env *fields) (*message, error) {
+	m := &message{raw: data, params: env.params}
 	if env.ID != nil {
 		id, ok := canonicalID(env.ID)
 		if !ok {
@@ -131,7 +134,11 @@ func envelope(data []byte) (*message, error) {
 	if env.Result != nil || env.Error != nil {
 		return m, invalidRequest("a message with a method has neither result nor error")
 	}
-	if err := json.Unmarshal(env.Method, &m.method); err != nil || m.method == "" || len(m.method) > maxMethodBytes {
+	var ok bool
+	if m.method, ok = plainString(env.Method); !ok {
+		ok = json.Unmarshal(env.Method, &m.method) == nil
+	}
+	if !ok || m.method == "" || len(m.method) > maxMethodBytes {
 		return m, invalidRequest("method: must be a string of 1 to %d bytes", maxMethodBytes)
 	}
 	m.kind = kindRequest
@@ -149,13 +156,7 @@ func (m *message) readParams(params json.RawMessage) error {
 	if params[0] != '{' {
 		return invalidRequest("params: must be an object")
 	}
-	var p struct {
-		RequestID json.RawMessage `json:"requestId"`
-		Meta      json.RawMessage `json:"_meta"`
-	}
-	if err := json.Unmarshal(params, &p); err != nil {
-		return invalidRequest("params: must be an object")
-	}
+	p := &m.params
 	if m.kind == kindNotification && m.method == string(mcp.MethodNotificationCancelled) {
 		id, ok := canonicalID(p.RequestID)
 		if !ok {
@@ -192,6 +193,9 @@ func canonicalID(raw json.RawMessage) (string, bool) {
 		return "", false
 	}
 	if raw[0] == '"' {
+		if _, plain := plainString(raw); plain {
+			return string(raw), true
+		}
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
 			return "", false
@@ -204,6 +208,21 @@ func canonicalID(raw json.RawMessage) (string, bool) {
 		return "", false
 	}
 	return strconv.FormatInt(n, 10), true
+}
+
+// plainString returns what a JSON string says that is printable ASCII without
+// escapes, in it or in what encoding/json would write.
+func plainString(raw json.RawMessage) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return "", false
+	}
+	text := raw[1 : len(raw)-1]
+	for _, c := range text {
+		if c < ' ' || c >= 0x7f || c == '\\' || c == '"' || c == '<' || c == '>' || c == '&' {
+			return "", false
+		}
+	}
+	return string(text), true
 }
 
 // place says which rules hold for the keys of an object.
@@ -314,6 +333,15 @@ func inside(at place, key string) place {
 // by their folded spelling. encoding/json would also read "Method" as "method".
 var protocolKeys = func() map[string]string {
 	m := map[string]string{}
+	for k := range exactKeys {
+		m[fold(k)] = k
+	}
+	return m
+}()
+
+// exactKeys are these names as they are spelled.
+var exactKeys = func() map[string]bool {
+	m := map[string]bool{}
 	for _, k := range []string{
 		"jsonrpc", "id", "method", "params", "result", "error", "code", "data",
 		"_meta", "progressToken", "progress", "total", "message", "requestId", "reason",
@@ -322,7 +350,7 @@ var protocolKeys = func() map[string]string {
 		"protocolVersion", "capabilities", "clientInfo",
 		mcp.MetaKeyProtocolVersion, mcp.MetaKeyClientInfo, mcp.MetaKeyClientCapabilities, mcp.MetaKeyLogLevel,
 	} {
-		m[fold(k)] = k
+		m[k] = true
 	}
 	return m
 }()

@@ -1,8 +1,10 @@
 package mcpserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -103,6 +105,58 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// judged holds the quick way through a message against the slow one: what scan takes
+// the walker takes, and encoding/json finds the same members in it.
+func judged(t *testing.T, data []byte) {
+	t.Helper()
+	f, ok := scan(data)
+	if !ok {
+		return
+	}
+	w := walker{dec: json.NewDecoder(bytes.NewReader(data))}
+	w.dec.UseNumber()
+	if err := w.value(1, placeRoot); err != nil {
+		t.Fatalf("scan takes what the walker refuses: %v", err)
+	}
+	var want fields
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatalf("scan takes what encoding/json refuses: %v", err)
+	}
+	if len(want.Params) > 0 && want.Params[0] == '{' {
+		if err := json.Unmarshal(want.Params, &want.params); err != nil {
+			t.Fatal(err)
+		}
+		var all map[string]json.RawMessage
+		_ = json.Unmarshal(want.Params, &all) // it is an object
+		for _, known := range []string{"requestId", "_meta", "name", "arguments"} {
+			delete(all, known)
+		}
+		want.params.more = len(all) > 0
+	}
+	if !reflect.DeepEqual(f, want) {
+		t.Fatalf("scan reads %+v, encoding/json %+v", f, want)
+	}
+}
+
+func TestScanTakesPlainMessages(t *testing.T) {
+	for in, plain := range map[string]bool{
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{"a":[1,-2.5,true,null,{"b":"\u0061é"}]},"_meta":{"progressToken":1}}}`: true,
+		` { "id" : "a" , "jsonrpc" : "2.0" , "method" : "ping" } `:                                                                     true,
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"more":1}}`:                                                                    false,
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"n\u0061me":1}}`:                                                               false,
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"arguments":{"a":1,"a":2}}}`:                                                   false,
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"arguments":{"a":1e9}}}`:                                                       false,
+		`{"jsonrpc":"2.0","id":1,"method":"x","params":{"arguments":{"a":` + strings.Repeat("[", 62) + strings.Repeat("]", 62) + `}}}`: false,
+		`{"jsonrpc":"2.0"}{}`: false,
+		`[1]`:                 false,
+	} {
+		if _, ok := scan([]byte(in)); ok != plain {
+			t.Errorf("%s: taken %v", in, ok)
+		}
+		judged(t, []byte(in))
+	}
+}
+
 // FuzzDecode holds the decoder to its promise: what it accepts, encoding/json
 // (which ignores the case of keys and takes the last of two) reads the same way.
 func FuzzDecode(f *testing.F) {
@@ -115,6 +169,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		judged(t, data)
 		m, err := decode(data)
 		if err != nil {
 			var pe *protocolError

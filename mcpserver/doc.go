@@ -9,6 +9,8 @@
 //
 //   - the strict decoder (decode.go): one document, bounded, no key twice or in
 //     another case, so what was checked is what mcp-go reads;
+//   - calls of tools (direct.go): a plain one goes to its tool by itself, and mcp-go
+//     has no part in it but for knowing the tools;
 //   - sessions (session.go): random, bound to the caller that opened them, gone
 //     for good once ended;
 //   - delivery (call.go, reply.go, stdio.go): a call writes its own progress, on

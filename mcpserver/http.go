@@ -30,6 +30,7 @@ type endpoint struct {
 	maxBody   int64
 	log       zerolog.Logger
 	tell      func(context.Context, *call)
+	callTool  func(context.Context, *call, http.Header) []byte
 }
 
 func newEndpoint(s *Server) (*endpoint, error) {
@@ -45,6 +46,7 @@ func newEndpoint(s *Server) (*endpoint, error) {
 		maxBody:  c.MaxBodyBytes,
 		log:      c.Log,
 		tell:     s.tell,
+		callTool: s.callTool,
 	}
 	e.transport = server.NewStreamableHTTPServer(m,
 		server.WithSessionIdManagerResolver(e.sessions),
@@ -78,7 +80,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *endpoint) post(w http.ResponseWriter, r *http.Request) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		refuse(w, http.StatusUnsupportedMediaType, "", mcp.INVALID_REQUEST, "Content-Type must be application/json")
 		return
 	}
@@ -111,7 +113,16 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) {
 	e.handle(w, r, newCall(msg, s), modern)
 }
 
-// handle passes one message to mcp-go and writes the answer.
+// isJSON reads a Content-Type.
+func isJSON(contentType string) bool {
+	if contentType == "application/json" {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && t == "application/json"
+}
+
+// handle passes one message to mcp-go, or a call to its tool, and writes the answer.
 func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, modern bool) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -146,7 +157,15 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 	}
 
 	var answer recorder
-	e.transport.Handle(&answer, &server.HTTPRequest{Method: r.Method, URL: r.URL, Header: r.Header, Body: c.msg.raw, Context: withCall(ctx, c)})
+	if c.direct(r, modern) {
+		body := e.callTool(ctx, c, r.Header)
+		if ctx.Err() == nil {
+			answer.Header().Set("Content-Type", "application/json")
+			_, _ = answer.Write(body) // into memory
+		}
+	} else {
+		e.transport.Handle(&answer, &server.HTTPRequest{Method: r.Method, URL: r.URL, Header: r.Header, Body: c.msg.raw, Context: withCall(ctx, c)})
+	}
 	if c.msg.kind != kindRequest {
 		reply.plain(&answer)
 		return

@@ -16,7 +16,10 @@ func (s *Server) tell(ctx context.Context, c *call) {
 	if s.config.Refused == nil || c.reached || c.msg.kind != kindRequest || c.msg.method != string(mcp.MethodToolsCall) {
 		return
 	}
-	tool, model := asked(c.msg.raw)
+	var tool string
+	if json.Unmarshal(c.msg.params.Name, &tool) != nil {
+		return
+	}
 	action := s.actions[tool]
 	if action == "" {
 		return
@@ -32,24 +35,15 @@ func (s *Server) tell(ctx context.Context, c *call) {
 	if id == "" {
 		id = s.requestID(ctx)
 	}
-	s.config.Refused(ctx, inference.Refusal{Action: action, Model: model, RequestID: id, Code: code})
+	s.config.Refused(ctx, inference.Refusal{Action: action, Model: askedModel(c.msg.params.Arguments), RequestID: id, Code: code})
 }
 
-// asked reads which tool a message calls and for which model, as far as they
-// can be read.
-func asked(msg []byte) (tool, model string) {
-	var m struct {
-		Params struct {
-			Name      json.RawMessage `json:"name"`
-			Arguments json.RawMessage `json:"arguments"`
-		} `json:"params"`
-	}
+// askedModel reads which model the arguments of a call name, as far as they can be
+// read.
+func askedModel(given json.RawMessage) (model string) {
 	var arguments map[string]json.RawMessage
-	if json.Unmarshal(msg, &m) != nil || json.Unmarshal(m.Params.Name, &tool) != nil {
-		return "", ""
+	if json.Unmarshal(given, &arguments) != nil || json.Unmarshal(arguments["model"], &model) != nil {
+		return ""
 	}
-	if json.Unmarshal(m.Params.Arguments, &arguments) != nil || json.Unmarshal(arguments["model"], &model) != nil {
-		return tool, ""
-	}
-	return tool, model
+	return model
 }

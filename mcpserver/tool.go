@@ -12,7 +12,6 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/rs/zerolog"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"hearth/inference"
 	"hearth/mcpserver/schema"
@@ -34,7 +33,7 @@ type tool struct {
 	action      string // what a model is asked to do, as audit records name it; "" where it generates nothing
 	run         func(ctx context.Context, r *run) (*outcome, error)
 
-	in, out *jsonschema.Schema
+	in, out *schema.Schema
 }
 
 // run is one call of a tool.

@@ -50,6 +50,7 @@ func newApp(ctx context.Context, cfg Config, log zerolog.Logger, onChange func(i
 	if a.sink, err = audit.Open(cfg.Audit, log); err != nil {
 		return nil, configError(err)
 	}
+	a.sink.OnSync(a.metrics.AuditSynced)
 	load := &loader{cfg: &a.cfg, log: log, metrics: a.metrics, health: a.health}
 	for _, id := range modelIDs(&cfg) {
 		a.metrics.ModelReady(id, false)

@@ -101,6 +101,14 @@ func (s *LogSink) Write(r Record) {
 	e.Str("outcome", r.Outcome).Dur("duration_ms", r.Duration).Msg("request")
 }
 
+// OnSync has f called whenever the file was made durable: one fdatasync serves all
+// records that wait for it. Call it before the first record.
+func (s *LogSink) OnSync(f func()) {
+	if s.journal != nil {
+		s.journal.synced = f
+	}
+}
+
 // Close writes what is left and closes the file, if there is one.
 func (s *LogSink) Close() error {
 	if s.journal == nil {

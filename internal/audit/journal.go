@@ -10,28 +10,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journal appends lines to a file. Who wants a line to outlast a power cut waits
-// for it; all who wait while one write is on its way share the next (group commit,
-// D. DeWitt and others, "Implementation Techniques for Main Memory Database
-// Systems", 1984). It is safe for concurrent use.
+// journal appends lines to a file. Each is written by who has it, at once. Who wants
+// it to outlast a power cut then waits for the next fdatasync that begins; all who
+// come while one is on its way share the next (group commit, D. DeWitt and others,
+// "Implementation Techniques for Main Memory Database Systems", 1984). So a durable
+// line takes two of them at most, the rest of one and a whole one, and a line that
+// need not be durable none. It is safe for concurrent use.
 type journal struct {
-	file *os.File
-	sync func(*os.File) error // fdatasync; another one in tests
+	file   *os.File
+	sync   func(*os.File) error // fdatasync; another one in tests
+	synced func()               // is told of each
 
 	mu     sync.Mutex
-	next   *group // gathers lines; nil: there are none
-	busy   bool   // a goroutine writes
+	next   *group // who waits for the next fdatasync; nil: nobody
+	busy   bool   // a goroutine calls it
 	idle   *sync.Cond
 	broken error // of an earlier write: nothing is durable any more
 	closed bool
 }
 
-// group is lines that are written together.
+// group is who waits for one fdatasync.
 type group struct {
-	lines   []byte
-	durable bool // somebody waits
-	done    chan struct{}
-	err     error // once done is closed
+	lines []byte
+	done  chan struct{}
+	err   error // once done is closed
 }
 
 // errClosed says that a record came after the end.
@@ -42,7 +44,7 @@ func openJournal(path string) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the audit file: %w", err)
 	}
-	j := &journal{file: f, sync: func(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }}
+	j := &journal{file: f, sync: func(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }, synced: func() {}}
 	j.idle = sync.NewCond(&j.mu)
 	return j, nil
 }
@@ -50,19 +52,38 @@ func openJournal(path string) (*journal, error) {
 // Write appends one line and returns when the system has it: it outlasts this
 // process, not a power cut. It implements io.Writer for a logger.
 func (j *journal) Write(line []byte) (int, error) {
-	g, err := j.add(line, false)
-	if err != nil {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.append(line); err != nil {
 		return 0, err
-	}
-	if <-g.done; g.err != nil {
-		return 0, g.err
 	}
 	return len(line), nil
 }
 
+// append writes one line. The lock is held: lines do not mix.
+func (j *journal) append(line []byte) error {
+	if j.closed {
+		return errClosed
+	}
+	if _, err := j.file.Write(line); err != nil {
+		return j.fail(err, line)
+	}
+	return nil
+}
+
+// fail tells of lines that may be lost. The lock is held.
+func (j *journal) fail(err error, lines []byte) error {
+	err = fmt.Errorf("write the audit file: %w", err)
+	// What was not written is told at least; a file whose sync failed once may have
+	// lost what came before, so nothing is durable from here on.
+	fmt.Fprintf(os.Stderr, "hearth: %v; the records were:\n%s", err, lines)
+	j.broken = err
+	return err
+}
+
 // commit appends one line and returns when it is on the disk.
 func (j *journal) commit(ctx context.Context, line []byte) error {
-	g, err := j.add(line, true)
+	g, err := j.add(line)
 	if err != nil {
 		return err
 	}
@@ -74,60 +95,49 @@ func (j *journal) commit(ctx context.Context, line []byte) error {
 	}
 }
 
-func (j *journal) add(line []byte, durable bool) (*group, error) {
+// add appends one line, and has the next fdatasync called.
+func (j *journal) add(line []byte) (*group, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.closed {
-		return nil, errClosed
-	}
-	if j.broken != nil && durable {
+	if j.broken != nil && !j.closed {
 		return nil, j.broken
+	}
+	if err := j.append(line); err != nil {
+		return nil, err
 	}
 	if j.next == nil {
 		j.next = &group{done: make(chan struct{})}
 	}
-	j.next.lines = append(j.next.lines, line...)
-	j.next.durable = j.next.durable || durable
 	g := j.next
+	g.lines = append(g.lines, line...)
 	if !j.busy {
 		j.busy = true
-		go j.write()
+		go j.flush()
 	}
 	return g, nil
 }
 
-// write writes groups until there are none.
-func (j *journal) write() {
-	for {
-		j.mu.Lock()
+// flush calls fdatasync until nobody waits for it.
+func (j *journal) flush() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.next != nil {
 		g := j.next
 		j.next = nil
-		if g == nil {
-			j.busy = false
-			j.idle.Broadcast()
-			j.mu.Unlock()
-			return
-		}
 		j.mu.Unlock()
-		_, err := j.file.Write(g.lines)
-		if err == nil && g.durable {
-			err = j.sync(j.file)
-		}
+		err := j.sync(j.file)
+		j.synced()
+		j.mu.Lock()
 		if err != nil {
-			err = fmt.Errorf("write the audit file: %w", err)
-			// What was not written is told at least; a file whose sync failed once may
-			// have lost what came before, so nothing is durable from here on.
-			fmt.Fprintf(os.Stderr, "hearth: %v; the records were:\n%s", err, g.lines)
-			j.mu.Lock()
-			j.broken = err
-			j.mu.Unlock()
+			g.err = j.fail(err, g.lines)
 		}
-		g.err = err
 		close(g.done)
 	}
+	j.busy = false
+	j.idle.Broadcast()
 }
 
-// close writes what is left and closes the file.
+// close has what is left written to the disk and closes the file.
 func (j *journal) close() error {
 	j.mu.Lock()
 	j.closed = true

@@ -172,6 +172,36 @@ func TestDiskThatFails(t *testing.T) {
 	}
 }
 
+// TestOutcomesDoNotWaitForTheDisk: what need not be durable is in the file while a
+// sync is on its way, and asks for none.
+func TestOutcomesDoNotWaitForTheDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	s := openSink(t, Config{File: path, Durable: true})
+	begun, release := make(chan struct{}), make(chan struct{})
+	syncs := 0
+	s.OnSync(func() { syncs++ })
+	s.journal.sync = func(*os.File) error {
+		close(begun)
+		<-release
+		s.journal.sync = func(*os.File) error { return nil }
+		return nil
+	}
+	intent := make(chan error)
+	go func() { intent <- s.ToolIntent(context.Background(), &ToolRecord{Call: "waits"}) }()
+	<-begun
+	s.ToolOutcome(&ToolRecord{Call: "goes on", Outcome: "ok"})
+	if got := linesOf(t, path); len(got) != 2 || got[1]["call"] != "goes on" {
+		t.Errorf("while the disk is busy the file has %v", got)
+	}
+	close(release)
+	if err := <-intent; err != nil {
+		t.Error(err)
+	}
+	if syncs != 1 {
+		t.Errorf("%d syncs for one intent and one outcome, want 1", syncs)
+	}
+}
+
 func TestIntentEndsWithItsContext(t *testing.T) {
 	s := openSink(t, Config{File: filepath.Join(t.TempDir(), "audit.log"), Durable: true})
 	release := make(chan struct{})

@@ -48,8 +48,8 @@ func (s *LogSink) ToolIntent(ctx context.Context, r *ToolRecord) error {
 		return nil
 	}
 	var line lineWriter
-	log := zerolog.New(&line).With().Timestamp().Logger()
-	s.tool(log.Log(), r).Msg("tool_intent")
+	log := zerolog.New(&line)
+	s.tool(log.Log().Timestamp(), r).Msg("tool_intent")
 	return s.journal.commit(ctx, line)
 }
 

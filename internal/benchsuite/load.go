@@ -49,11 +49,23 @@ func runLoad(ctx context.Context, in io.Reader, out, status io.Writer) error {
 // load runs a job in a child process of one thread, pinned to the last CPU, and
 // returns its result with the process that has ended.
 func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.Result, *exec.Cmd, error) {
-	raw, err := json.Marshal(j)
+	var result loadgen.Result
+	cmd, err := generate(ctx, self, loadCommand, j, &result, status)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode job: %w", err)
+		return nil, nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, loadCommand)
+	return &result, cmd, nil
+}
+
+// generate runs a job by one of this program's commands, in a child process of one
+// thread that is pinned to the last CPU, and decodes its result. It returns the
+// process, which has ended.
+func generate(ctx context.Context, self, command string, job, result any, status io.Writer) (*exec.Cmd, error) {
+	raw, err := json.Marshal(job)
+	if err != nil {
+		return nil, fmt.Errorf("encode job: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, command)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.SysProcAttr = diesWithUs()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -62,19 +74,18 @@ func load(ctx context.Context, self string, j job, status io.Writer) (*loadgen.R
 	cmd.Stdin, cmd.Stdout = bytes.NewReader(raw), &out
 	cmd.Stderr = io.MultiWriter(status, &failure)
 	if err := startPinned(cmd); err != nil {
-		return nil, nil, fmt.Errorf("start the load generator: %w", err)
+		return nil, fmt.Errorf("start the load generator: %w", err)
 	}
 	if err := cmd.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return nil, ctx.Err()
 		}
-		return nil, nil, fmt.Errorf("load generator: %w\n%s", err, failure.String())
+		return nil, fmt.Errorf("load generator: %w\n%s", err, failure.String())
 	}
-	var result loadgen.Result
-	if err := json.Unmarshal(out.Bytes(), &result); err != nil {
-		return nil, nil, fmt.Errorf("decode the load generator's result: %w", err)
+	if err := json.Unmarshal(out.Bytes(), result); err != nil {
+		return nil, fmt.Errorf("decode the load generator's result: %w", err)
 	}
-	return &result, cmd, nil
+	return cmd, nil
 }
 
 // maxCPUs is how many CPUs a CPUSet has bits for.

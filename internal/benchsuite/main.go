@@ -32,6 +32,12 @@ func runMain(ctx context.Context, args []string) error {
 	if len(args) == 1 && args[0] == loadCommand {
 		return runLoad(ctx, os.Stdin, os.Stdout, os.Stderr)
 	}
+	if len(args) == 1 && args[0] == callCommand {
+		return runCalls(ctx, os.Stdin, os.Stdout)
+	}
+	if len(args) == 3 && args[0] == peerCommand {
+		return runPeer(ctx, args[1], args[2])
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, which is the load generator too: %w", err)
@@ -52,7 +58,7 @@ func runMain(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Fprintln(os.Stdout)
-	if err := writeTerminal(os.Stdout, r); err != nil {
+	if err := errors.Join(writeTerminal(os.Stdout, r), writeCallsTerminal(os.Stdout, r.Calls)); err != nil {
 		return fmt.Errorf("print the table: %w", err)
 	}
 	fmt.Fprintf(os.Stdout, "\nreport: %s\n", filepath.Join(s.dir, "report.md"))
@@ -70,7 +76,7 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 	flags.StringVar(&set.Model, "model", modelFile("HEARTH_TEST_MODEL", "SmolLM2-135M-Instruct.Q4_1.gguf"), "GGUF file to serve")
 	flags.StringVar(&set.Embedder, "embedding-model", modelFile("HEARTH_TEST_EMBEDDING_MODEL", "all-MiniLM-L6-v2.F16.gguf"), "GGUF file that the embed scenarios serve")
 	flags.StringVar(&s.dir, "out", "build/out/bench", "folder for the report")
-	flags.StringVar(&names, "only", "", "scenarios to run, divided by commas (default: all)")
+	flags.StringVar(&names, "only", "", "scenarios to run, divided by commas, or calls, for calls of tools alone (default: all)")
 	flags.IntVar(&set.Context, "context", 16384, "cells of context in all")
 	flags.IntVar(&set.Sequences, "sequences", 8, "requests at one time")
 	flags.IntVar(&set.Threads, "threads", runtime.NumCPU(), "compute threads")
@@ -105,6 +111,12 @@ func parse(args []string, self string, status io.Writer) (*suite, error) {
 		return nil, fmt.Errorf("-floor is %g and -growth %d: neither may be below 0", set.Floor, s.clients)
 	}
 	if s.clients > 0 {
+		return s, nil
+	}
+	// Calls of tools are no scenario: no llama-server answers any.
+	s.calls = names == "" && set.Floor == 0
+	if names == callsName {
+		s.calls = true
 		return s, nil
 	}
 	chosen, err := choose(names)
@@ -143,7 +155,10 @@ func modelFile(env, name string) string {
 // samples, and keeps the thread, for diesWithUs. The function that it returns
 // undoes that.
 func (s *suite) prepare(models []string) (machine, func(), error) {
-	needed := append([]string{s.settings.Hearth, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench")}, models...)
+	needed := append([]string{s.settings.Hearth}, models...)
+	if len(s.entries) > 0 || s.clients > 0 {
+		needed = append(needed, filepath.Join(s.settings.Yardstick, "llama-server"), filepath.Join(s.settings.Yardstick, "llama-batched-bench"))
+	}
 	for _, path := range needed {
 		if _, err := os.Stat(path); err != nil {
 			return machine{}, nil, fmt.Errorf("%w: make bench builds and fetches what is compared", err)
@@ -174,17 +189,32 @@ func (s *suite) execute(ctx context.Context) (*report, error) {
 			models = append(models, s.settings.Model)
 		}
 	}
+	if s.calls {
+		models = append(models, s.settings.Model)
+	}
 	m, finish, err := s.prepare(models)
 	if err != nil {
 		return nil, err
 	}
 	defer finish()
 	fmt.Fprintf(s.status, "seed %d, %s, load averages %s\n", s.settings.Seed, m.CPU, m.Load)
-	if err := s.measure(ctx); err != nil {
-		return nil, err
+	s.begun = time.Now()
+	var calls *callReport
+	if s.calls { // first, since they take no more than minutes
+		f, err := s.measureCalls(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("measure calls of tools: %w", err)
+		}
+		calls = f.report()
+	}
+	if len(s.entries) > 0 {
+		if err := s.measure(ctx); err != nil {
+			return nil, err
+		}
 	}
 	fmt.Fprintln(s.status)
 	r := assemble(s, m, time.Now())
+	r.Calls = calls
 	return r, s.write(r)
 }
 
@@ -196,6 +226,9 @@ func (s *suite) write(r *report) error {
 		return e.Encode(r)
 	}
 	for name, form := range map[string]func(io.Writer, *report) error{"report.json": asJSON, "report.md": writeMarkdown, "report.svg": writeSVG} {
+		if name == "report.svg" && len(r.Rows) == 0 {
+			continue // there is nothing to plot
+		}
 		if err := writeFile(filepath.Join(s.dir, name), func(w io.Writer) error { return form(w, r) }); err != nil {
 			return err
 		}

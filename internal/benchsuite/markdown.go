@@ -16,6 +16,13 @@ func writeMarkdown(w io.Writer, r *report) error {
 	if r.Settings.Quick {
 		b.WriteString("**A quick run, which shows only that the comparison works: its figures mean nothing.**\n\n")
 	}
+	if len(r.Plan) == 0 { // calls of tools alone
+		writeCalls(&b, r.Calls)
+		b.WriteString("\n## How it was measured\n\n")
+		writeMachine(&b, r)
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
 	b.WriteString("![Hearth against llama-server, by round](report.svg)\n\n")
 	writeTable(&b, r)
 	b.WriteString("\nFigures are medians over the rounds with least–most in brackets. A ratio is Hearth over llama-server in the\n" +
@@ -23,6 +30,7 @@ func writeMarkdown(w io.Writer, r *report) error {
 		"machine to machine. llama-batched-bench is of the same build, at the same lengths, with nothing shared but what the\n" +
 		"scenario shares and no server around it: its ITL is the mean step over the depths that the answers pass.\n")
 	writeTalks(&b, r)
+	writeCalls(&b, r.Calls)
 	b.WriteString("\n## How it was measured\n\n")
 	writeFacts(&b, r)
 	b.WriteString("\n## The commands\n\n")
@@ -154,7 +162,8 @@ func ratio(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-func writeFacts(b *strings.Builder, r *report) {
+// writeMachine says where, and what, was measured.
+func writeMachine(b *strings.Builder, r *report) {
 	m := r.Machine
 	kind := ""
 	if m.Virtual {
@@ -167,6 +176,10 @@ func writeFacts(b *strings.Builder, r *report) {
 	fmt.Fprintf(b, "- Machine: %s, %d CPUs%s%s, %.1f GB memory, %s, Linux %s; load averages %s at the start.\n",
 		m.CPU, m.CPUs, kind, governor, float64(m.MemoryKB)/1e6, m.System, m.Kernel, m.Load)
 	fmt.Fprintf(b, "- Hearth: %s, commit %s, %s. llama.cpp: %s.\n", m.HearthText, m.Commit, m.Go, m.LlamaCPP)
+}
+
+func writeFacts(b *strings.Builder, r *report) {
+	writeMachine(b, r)
 	fmt.Fprintf(b, "- Model %s; %d threads, %d cells of context in all, %d sequences, for every system.\n",
 		filepath.Base(r.Settings.Model), r.Settings.Threads, r.Settings.Context, r.Settings.Sequences)
 	fmt.Fprintf(b, "- %s from seed %d, %s to %s (%s). Every run on a freshly started process, after its first token and a warm-up\n"+

@@ -32,18 +32,19 @@ type verdict struct {
 
 // report is what report.json holds.
 type report struct {
-	Version  int       `json:"version"`
-	Begin    time.Time `json:"begin"`
-	End      time.Time `json:"end"`
-	Machine  machine   `json:"machine"`
-	Settings settings  `json:"settings"`
-	Plan     []entry   `json:"scenarios"`
-	Rows     []row     `json:"rows"`
-	Talks    []talk    `json:"conversations,omitempty"`
-	Texts    []texts   `json:"texts,omitempty"`
-	Runs     []run     `json:"runs"`
-	Ceilings []ceiling `json:"ceilings"`
-	Notes    []string  `json:"notes"`
+	Version  int         `json:"version"`
+	Begin    time.Time   `json:"begin"`
+	End      time.Time   `json:"end"`
+	Machine  machine     `json:"machine"`
+	Settings settings    `json:"settings"`
+	Plan     []entry     `json:"scenarios"`
+	Rows     []row       `json:"rows"`
+	Talks    []talk      `json:"conversations,omitempty"`
+	Texts    []texts     `json:"texts,omitempty"`
+	Runs     []run       `json:"runs"`
+	Ceilings []ceiling   `json:"ceilings"`
+	Calls    *callReport `json:"tool_calls,omitempty"`
+	Notes    []string    `json:"notes"`
 }
 
 // assemble computes the report of a suite that has run.
@@ -55,7 +56,9 @@ func assemble(s *suite, m machine, end time.Time) *report {
 			r.Rows = append(r.Rows, s.row(e, m))
 		}
 	}
-	r.Rows = append(r.Rows, s.startRow())
+	if len(s.entries) > 0 {
+		r.Rows = append(r.Rows, s.startRow())
+	}
 	r.Talks, r.Texts = talks(s), compareTexts(s)
 	r.Notes = notes(s)
 	return r

@@ -15,6 +15,7 @@ type suite struct {
 	settings settings
 	entries  []entry
 	clients  int           // above 0: the most of the growth curves, which are measured instead of the entries
+	calls    bool          // measure calls of tools, too
 	limit    time.Duration // of one run; it has failed then
 	self     string        // this program, as a load generator
 	dir      string        // where the report goes

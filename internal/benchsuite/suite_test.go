@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("a line that is no JSON")
 		fmt.Println(`{"pp": 40, "tg": 8, "pl": 2, "t_pp": 0.25, "t_tg": 0.75}`)
 	default:
-		if len(os.Args) == 2 && os.Args[1] == loadCommand {
+		if len(os.Args) > 1 && (os.Args[1] == loadCommand || os.Args[1] == callCommand || os.Args[1] == peerCommand) {
 			err = runMain(ctx, os.Args[1:])
 			break
 		}
@@ -73,6 +73,7 @@ func fakeServer(ctx context.Context, args []string) error {
 		}
 	}
 	mux := http.NewServeMux()
+	fakeCalls(mux)
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"data":[{"id":"tiny"}]}`) })
 	mux.HandleFunc("POST /tokenize", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tokens":[2]}`) })
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {

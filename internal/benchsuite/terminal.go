@@ -8,6 +8,9 @@ import (
 
 // writeTerminal prints the table for a person at a terminal.
 func writeTerminal(w io.Writer, r *report) error {
+	if len(r.Rows) == 0 {
+		return nil
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "scenario\tfigure\tHearth\tllama-server\tratio\ttuned\tratio\tgoal")
 	last := ""

@@ -42,6 +42,7 @@ type Metrics struct {
 	toolCalls, toolHits *prometheus.CounterVec
 	toolDuration        *prometheus.HistogramVec
 	toolBreaker         *prometheus.GaugeVec
+	auditSyncs          prometheus.Counter
 }
 
 // NewMetrics registers all metrics; version labels hearth_build_info.
@@ -66,6 +67,7 @@ func NewMetrics(version string) *Metrics {
 	m.toolHits = counter("tool_cache_hits_total", "Calls whose result was given again without a call.", "connector", "tool")
 	m.toolDuration = histogram("tool_duration_seconds", "From the call of a tool to its result.", seconds, "connector", "tool")
 	m.toolBreaker = gauge("connector_breaker_open", "1 while a connector is not called because its calls failed.", "connector")
+	m.auditSyncs = counter("audit_syncs_total", "Times that the audit file was made durable; one serves all calls of tools that wait for it.").WithLabelValues()
 	m.requests = counter("requests_total", "Chats and completions that ran and ended, by outcome.", "model", "outcome")
 	m.rejected = counter("requests_rejected_total", "Chats and completions that were refused before they ran, by the code of the error; model is empty where none that is served was named.", "model", "reason")
 	m.prompt = counter("prompt_tokens_total", "Tokens of prompts, shared ones included.", "model")
@@ -110,6 +112,9 @@ func NewMetrics(version string) *Metrics {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
+
+// AuditSynced counts that the audit file was made durable.
+func (m *Metrics) AuditSynced() { m.auditSyncs.Inc() }
 
 // HTTP counts one HTTP request; route is the pattern, not the path.
 func (m *Metrics) HTTP(method, route string, code int, d time.Duration) {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"hearth/inference"
 	"hearth/mcpserver/schema"
 )
@@ -28,7 +26,7 @@ type Entry struct {
 	Definition string
 
 	connector *connector
-	in, out   *jsonschema.Schema
+	in, out   *schema.Schema
 	cacheable time.Duration
 }
 
@@ -101,7 +99,7 @@ func (r *Router) entry(c *connector, t *Tool, mine map[string]string) (*Entry, e
 	return e, nil
 }
 
-func compiled(name string, text []byte) (s *jsonschema.Schema, err error) {
+func compiled(name string, text []byte) (s *schema.Schema, err error) {
 	if len(text) == 0 {
 		return nil, errors.New("the schema of the arguments is missing")
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -19,8 +20,20 @@ import (
 	"hearth/inference"
 )
 
+// Schema is a compiled schema. It is safe for concurrent use.
+type Schema struct {
+	compiled *jsonschema.Schema
+	// valid is the last short text that was found to follow the schema: the same
+	// arguments and results come again and again, and comparing them costs a
+	// hundredth of checking them.
+	valid atomic.Pointer[string]
+}
+
+// mostKept is the longest text that a Schema remembers, in bytes.
+const mostKept = 2 << 10
+
 // Compile compiles a schema that refers to nothing outside of itself.
-func Compile(name, schema string) (*jsonschema.Schema, error) {
+func Compile(name, schema string) (*Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
 	if err != nil {
 		return nil, fmt.Errorf("%s is not JSON: %w", name, err)
@@ -36,18 +49,25 @@ func Compile(name, schema string) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return s, nil
+	return &Schema{compiled: s}, nil
 }
 
 // Check validates JSON text. The error is an *inference.InvalidError that names
 // the first field that breaks the schema and the bound that it breaks.
-func Check(schema *jsonschema.Schema, text []byte) error {
+func Check(schema *Schema, text []byte) error {
+	if last := schema.valid.Load(); last != nil && *last == string(text) {
+		return nil
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return inference.Invalid("", "not valid JSON")
 	}
-	err = schema.Validate(value)
+	err = schema.compiled.Validate(value)
 	if err == nil {
+		if len(text) <= mostKept {
+			kept := string(text)
+			schema.valid.Store(&kept)
+		}
 		return nil
 	}
 	var broken *jsonschema.ValidationError
