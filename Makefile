@@ -127,6 +127,13 @@ eval-forced: build ## right values with forced text drawn and appended, two real
 soak-streams: build ## 256 streams for ten minutes: memory, longest waits, processor time (a quiet machine; ARGS="-for 3m" for less)
 	@go run ./internal/soak $(ARGS) "$$($(FETCH) model)"
 
+.PHONY: soak-upstreams
+soak-upstreams: build ## 50 MCP servers, 25 of them bad, for ten minutes: what it costs the good ones, and whether anything is left (a quiet machine; ARGS="-for 4m" for less)
+	@go run ./internal/soak upstreams $(ARGS) "$$($(FETCH) model)"
+
+.PHONY: soak
+soak: soak-upstreams soak-streams ## both, twenty minutes
+
 .PHONY: cuda
 cuda: prerequisites ## compile the CUDA backend into build/out/lib (CUDA_ARCHS=89 for one architecture)
 	@$(FETCH) cuda

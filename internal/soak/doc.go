@@ -13,4 +13,12 @@
 // One goroutine for each client, and one that reads /proc. It ends the server that
 // it started. The report is streams.md in the folder that -out names, with what was
 // read beside it in streams.json; the exit status is 1 where a bound was exceeded.
+//
+// With the argument upstreams it runs one Hearth over 50 MCP servers instead (make
+// soak-upstreams), of which 25 hang, crash, flood, answer late or lie, half of each
+// kind as programs and half over HTTP; this program is those servers, too (peer.go).
+// The good ones are called at a constant rate, and in every other window of time the
+// bad ones, too: what these cost the others is the difference between windows that
+// lie side by side. Processes, files, goroutines and memory are compared between
+// the first and the last window without bad ones. The report is upstreams.md.
 package main

@@ -24,12 +24,25 @@ import (
 func main() {
 	runtime.LockOSThread() // the server ends with the thread that starts it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	err := choose(ctx, os.Args[1:])
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
+}
+
+// choose runs what the first argument says.
+func choose(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == peerCommand:
+		return servePeer(ctx, args[1], os.Stdin, os.Stdout)
+	case len(args) == 1 && args[0] == peerCommand:
+		return servePeers(ctx, os.Stdout)
+	case len(args) > 0 && args[0] == upstreamsCommand:
+		return runUpstreams(ctx, args[1:], os.Stdout, os.Stderr)
+	}
+	return run(ctx, args, os.Stdout, os.Stderr)
 }
 
 // settings are the flags.
@@ -72,7 +85,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return err
 	}
 	text, over := r.report(s.bounds)
-	if err := r.write(s.out, text); err != nil {
+	if err := writeReport(s.out, "streams", text, r); err != nil {
 		return err
 	}
 	fmt.Fprint(out, text)

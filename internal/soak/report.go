@@ -113,8 +113,8 @@ func (r *record) report(b bounds) (text string, over error) {
 	return t.String(), over
 }
 
-// write leaves the report and what was read in folder.
-func (r *record) write(folder, text string) error {
+// writeReport leaves a report and what was read, r, in folder.
+func writeReport(folder, name, text string, r any) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -122,5 +122,5 @@ func (r *record) write(folder, text string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(folder, "streams.json"), data, 0o644), os.WriteFile(filepath.Join(folder, "streams.md"), []byte(text), 0o644))
+	return errors.Join(os.WriteFile(filepath.Join(folder, name+".json"), data, 0o644), os.WriteFile(filepath.Join(folder, name+".md"), []byte(text), 0o644))
 }

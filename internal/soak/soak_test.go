@@ -89,7 +89,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	folder := t.TempDir()
-	if err := recordOf(0, 0, 0).write(folder, "text"); err != nil {
+	if err := writeReport(folder, "streams", "text", recordOf(0, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(folder + "/streams.json")

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -10,10 +11,11 @@ import (
 // Bounds of what a server may send. They are far above what servers send that
 // mean well.
 const (
-	maxDepth       = 256      // of nested JSON
-	bytesPerSecond = 64 << 20 // and as much again at once
-	linesPerSecond = 2000     // a message has at least one
-	linesAtOnce    = 10000
+	maxDepth          = 256      // of nested JSON
+	bytesPerSecond    = 64 << 20 // and as much again at once
+	messagesPerSecond = 200      // beside one for each that it is sent
+	messagesAtOnce    = 2000
+	linesOfEvent      = 5 // in a stream: so many lines count as one message
 )
 
 var errDeep = errors.New("the server sent JSON that is nested too deeply")
@@ -59,12 +61,33 @@ func (b *bucket) owe(n float64) time.Duration {
 	return time.Duration(-b.has / b.rate * float64(time.Second))
 }
 
+// give puts n back.
+func (b *bucket) give(n float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill()
+	b.has = min(b.max, b.has+n)
+}
+
 // pace slows down a server that sends more than anybody needs: what is not read
-// stays with it. All that comes from one server has the same.
-type pace struct{ bytes, lines *bucket }
+// stays with it. All that comes from one server has the same. Each message takes the
+// SDK about 0.1 ms, so that a server that never stops takes a fiftieth of a processor
+// and not one of them; what it is asked, it may answer at any rate.
+type pace struct{ bytes, messages *bucket }
 
 func newPace() *pace {
-	return &pace{newBucket(bytesPerSecond, bytesPerSecond), newBucket(linesPerSecond, linesAtOnce)}
+	return &pace{newBucket(bytesPerSecond, bytesPerSecond), newBucket(messagesPerSecond, messagesAtOnce)}
+}
+
+// sending is where messages to a program are written, each of which it may answer.
+type sending struct {
+	io.WriteCloser
+	pace *pace
+}
+
+func (s *sending) Write(p []byte) (int, error) {
+	s.pace.messages.give(float64(bytes.Count(p, []byte{'\n'})))
+	return s.WriteCloser.Write(p)
 }
 
 // screened reads what a server sends, at its pace, and refuses what is nested too
@@ -91,7 +114,7 @@ func (s *screened) Read(p []byte) (int, error) {
 	}
 	lines := 0
 	for _, b := range p[:n] {
-		if b == '\n' {
+		if b == '\n' && s.depth.events { // a document is the answer to a request
 			lines++
 		}
 		if !s.depth.see(b) {
@@ -99,7 +122,7 @@ func (s *screened) Read(p []byte) (int, error) {
 			return 0, s.err
 		}
 	}
-	wait := s.pace.owe(n, lines)
+	wait := s.pace.owe(n, float64(lines)/linesOfEvent)
 	await(wait, s.done)
 	if err != nil {
 		s.err = err
@@ -108,8 +131,8 @@ func (s *screened) Read(p []byte) (int, error) {
 }
 
 // owe counts what was read and returns how long to wait before more is.
-func (p *pace) owe(bytes, lines int) time.Duration {
-	return max(p.bytes.owe(float64(bytes)), p.lines.owe(float64(lines)))
+func (p *pace) owe(bytes int, messages float64) time.Duration {
+	return max(p.bytes.owe(float64(bytes)), p.messages.owe(messages))
 }
 
 func await(wait time.Duration, done <-chan struct{}) {

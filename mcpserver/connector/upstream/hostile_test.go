@@ -76,10 +76,10 @@ func misbehave(kind string, id json.RawMessage, reply func(string)) {
 		fmt.Println(`{"jsonrpc":"2.0","id":987654,"result":{"content":[]}}`)
 		reply(`{"content":[{"type":"text","text":"mine"}]}`)
 	case "flood":
-		for i := range 5000 {
+		for i := range 1900 {
 			fmt.Printf("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"c1\",\"progress\":%d}}\n", i)
 		}
-		for range 500 {
+		for range 200 {
 			fmt.Println(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
 		}
 		reply(`{"content":[{"type":"text","text":"done"}]}`)

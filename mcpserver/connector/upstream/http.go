@@ -73,6 +73,9 @@ func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		r.Header.Set("Authorization", "Bearer "+v)
 	}
+	if r.Method == http.MethodPost {
+		d.pace.messages.give(1)
+	}
 	resp, err := d.guard.RoundTrip(r)
 	if err != nil {
 		return nil, err

@@ -278,8 +278,9 @@ func (u *Upstream) dial(ctx context.Context) (*live, error) {
 		if err != nil {
 			return nil, err
 		}
+		pace := newPace()
 		session, err := u.greet(ctx, &mcp.IOTransport{
-			Reader: newLines(p, int(u.cfg.MessageBytes), newPace(), u.log), Writer: p.stdin, MaxLineLength: -1,
+			Reader: newLines(p, int(u.cfg.MessageBytes), pace, u.log), Writer: &sending{p.stdin, pace}, MaxLineLength: -1,
 		}, p)
 		if err != nil {
 			select {
