@@ -114,8 +114,13 @@ type upstreamRecord struct {
 	// Times of calls of good ones, in microseconds, while bad ones are called and not.
 	Harmed []float64 `json:"with_bad_us"`
 	Calm   []float64 `json:"without_bad_us"`
-	// Bad are the calls of bad ones, by kind; Answered those that had an answer.
+	// Wrong are the calls of good ones without the right answer, and the first of them.
+	Wrong      int    `json:"wrong"`
+	FirstWrong string `json:"first_wrong,omitempty"`
+	// Bad are the calls of bad ones that reached them, by kind; Kept those that the
+	// circuit breakers kept from them, Answered those that had an answer.
 	Bad      map[string]int `json:"bad_calls"`
+	Kept     int            `json:"bad_calls_kept_back"`
 	Answered int            `json:"bad_calls_answered"`
 }
 
@@ -136,9 +141,22 @@ func (r *upstreamRecord) took(harmed bool, d time.Duration) {
 	}
 }
 
-func (r *upstreamRecord) suffered(kind string, answered bool) {
+// wronged notes a call of a good one without the right answer.
+func (r *upstreamRecord) wronged(how string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.Wrong++; r.Wrong == 1 {
+		r.FirstWrong = how
+	}
+}
+
+func (r *upstreamRecord) suffered(kind string, answered, kept bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kept {
+		r.Kept++
+		return
+	}
 	r.Bad[kind]++
 	if answered {
 		r.Answered++
@@ -212,8 +230,8 @@ func (r *upstreamRecord) report(b upstreamBounds) (text string, over error) {
 	}
 	last := r.States[len(r.States)-1]
 	var t strings.Builder
-	fmt.Fprintf(&t, "%d MCP servers, half of them bad, for %.0f s: %d calls of good ones counted, all with the right answer, and %d of bad ones, of which %d had one",
-		r.Upstreams, last.Seconds, len(r.Harmed)+len(r.Calm), sum(r.Bad), r.Answered)
+	fmt.Fprintf(&t, "%d MCP servers, half of them bad, for %.0f s: %d calls of good ones counted, and %d of bad ones, of which %d had an answer; the circuit breakers kept back %d more",
+		r.Upstreams, last.Seconds, len(r.Harmed)+len(r.Calm), sum(r.Bad), r.Answered, r.Kept)
 	var kinds []string
 	for _, k := range badKinds {
 		kinds = append(kinds, fmt.Sprintf("%s %d", k, r.Bad[k]))
@@ -222,6 +240,11 @@ func (r *upstreamRecord) report(b upstreamBounds) (text string, over error) {
 	with, without := percentile(r.Harmed, 0.99), percentile(r.Calm, 0.99)
 	t.WriteString(row("p99 of calls of good ones while bad ones are called, over that while they are not", fmt.Sprintf("%.3f (%.0f of %.0f µs; p50 %.0f of %.0f)", with/without, with, without, percentile(r.Harmed, 0.5), percentile(r.Calm, 0.5)),
 		fmt.Sprintf("%.2f", 1+b.Slower), with > without*(1+b.Slower)))
+	wrong := strconv.Itoa(r.Wrong)
+	if r.Wrong > 0 {
+		wrong += ", the first: " + r.FirstWrong
+	}
+	t.WriteString(row("calls of good ones without the right answer", wrong, "0", r.Wrong > 0))
 	grew := func(name string, most float64, spare float64, unit float64, figure func(*state) float64) {
 		from, to := r.calm(figure)
 		t.WriteString(row(name+", last calm window over the first", fmt.Sprintf("%.0f of %.0f", to/unit, from/unit), fmt.Sprintf("%+.0f%%", 100*most), to > from*(1+most)+spare))

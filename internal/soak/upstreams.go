@@ -247,7 +247,7 @@ func (s *upstreamSettings) callGood(ctx context.Context, url, name string, next 
 		case err != nil:
 			return err
 		case bad || text != strconv.FormatInt(n, 10):
-			return fmt.Errorf("asked for %d it answers %q", n, text)
+			r.wronged(fmt.Sprintf("%s, asked for %d after %.0f s: %.200s", name, n, time.Since(p.begun).Seconds(), text))
 		default:
 			harmed, counts := p.at(began)
 			if after, _ := p.at(began.Add(took)); counts && after == harmed {
@@ -268,14 +268,15 @@ func (s *upstreamSettings) callBad(ctx context.Context, url, name, kind string, 
 	for n := int64(1); wait(ctx, next); n++ {
 		if bad, _ := p.at(time.Now()); bad {
 			began := time.Now()
-			_, failed, err := c.call(ctx, name+"__"+peerTool, n)
+			text, failed, err := c.call(ctx, name+"__"+peerTool, n)
 			if ctx.Err() != nil {
 				return nil
 			}
 			if took := time.Since(began); took > s.timeout+5*time.Second {
 				return fmt.Errorf("a call was answered after %v, and its timeout is %v", took, s.timeout)
 			}
-			r.suffered(kind, err == nil && !failed)
+			// What the circuit breaker keeps from the server never got there.
+			r.suffered(kind, err == nil && !failed, err == nil && failed && strings.Contains(text, "calls failed"))
 		}
 		for !next.After(time.Now()) {
 			next = next.Add(s.badEvery)

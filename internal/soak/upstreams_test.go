@@ -151,6 +151,7 @@ func TestReportOfUpstreams(t *testing.T) {
 	}{
 		"held":   {says: ""},
 		"slower": {also: func(r *upstreamRecord) { r.Harmed = append(r.Harmed, 2000, 2000, 2000) }, says: "p99 of calls"},
+		"wrong":  {also: func(r *upstreamRecord) { r.wronged("good01: no") }, says: "calls of good ones without"},
 		"memory": {change: func(i int, x *state) {
 			if last(i) {
 				x.Memory = 220 << 20
