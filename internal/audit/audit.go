@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,7 +57,8 @@ type LogSink struct {
 	log     zerolog.Logger
 	journal *journal // nil: the records go to the server's log
 	durable bool
-	key     []byte // of the HMAC of arguments
+	key     []byte    // of the HMAC of arguments
+	macs    sync.Pool // hash.Hash by that key
 }
 
 // Open returns the sink that c asks for; log is used when it names no file.

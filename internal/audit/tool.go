@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"time"
@@ -60,11 +61,17 @@ func (s *LogSink) ToolOutcome(r *ToolRecord) {
 }
 
 func (s *LogSink) tool(e *zerolog.Event, r *ToolRecord) *zerolog.Event {
-	mac := hmac.New(sha256.New, s.key)
+	mac, _ := s.macs.Get().(hash.Hash)
+	if mac == nil {
+		mac = hmac.New(sha256.New, s.key)
+	}
+	mac.Reset() // keeps what it made of the key
 	mac.Write([]byte(r.Arguments))
+	sum := hex.EncodeToString(mac.Sum(nil))
+	s.macs.Put(mac)
 	e = e.Str("call", r.Call).Str("request_id", r.RequestID).Str("principal", r.Principal).Str("tenant", r.Tenant).
 		Str("via", r.Via).Str("action", "tool").Str("tool", r.Tool).Str("definition", r.Definition).
-		Str("arguments_hmac", hex.EncodeToString(mac.Sum(nil))).Str("rule", r.Rule)
+		Str("arguments_hmac", sum).Str("rule", r.Rule)
 	if r.Approval != "" {
 		e = e.Str("approval", r.Approval)
 	}
