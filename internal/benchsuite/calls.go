@@ -34,8 +34,8 @@ const calledTool = "list_models"
 // callClients are how many call at the same time.
 var callClients = []int{1, 32, 256}
 
-// Bounds of calls: of Hearth's latency to mcp-go's, and of the fdatasyncs that
-// durable records may cost beyond it.
+// Bounds of calls: of Hearth's latency to mcp-go's, and of the fdatasyncs that a call
+// with durable records may take beyond that.
 const (
 	mostCallRatio = 1.3
 	mostSyncs     = 2
