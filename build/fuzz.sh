@@ -11,6 +11,7 @@ time=${1:?$usage} longer=${2:?$usage} pattern=${3:-}
 
 # Arguments and results of tools, OpenAPI documents, messages of MCP clients and servers.
 peers="
+internal/jsonschema FuzzCheck
 mcpserver FuzzDecode
 mcpserver FuzzEndpoint
 mcpserver/connector/openapi FuzzDocument

@@ -15,6 +15,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"hearth/inference"
+	"hearth/internal/jsonschema"
 )
 
 // Bounds of one JSON-RPC message. The size of the whole is Config.MaxBodyBytes.
@@ -22,8 +23,6 @@ const (
 	maxDepth       = 64  // nested objects and arrays
 	maxIDBytes     = 256 // JSON text of an id or a progress token
 	maxMethodBytes = 128
-	maxNumberBytes = 64  // a longer literal is no number anybody means
-	maxExponent    = 400 // beyond float64; schema checks compute powers of ten exactly
 	maxSafeInteger = 1<<53 - 1
 )
 
@@ -262,8 +261,8 @@ func (w *walker) value(depth int, at place) error {
 	}
 	switch t := t.(type) {
 	case json.Number:
-		if !sensible(string(t)) {
-			return invalidRequest("%s: the number has more than %d characters or an exponent beyond %d", w.where(), maxNumberBytes, maxExponent)
+		if !jsonschema.Sensible(string(t)) {
+			return invalidRequest("%s: the number has more than %d characters or an exponent beyond %d", w.where(), jsonschema.MaxNumberBytes, jsonschema.MaxExponent)
 		}
 		return nil
 	case json.Delim:
@@ -365,17 +364,4 @@ func fold(s string) string {
 		}
 		return smallest
 	}, s)
-}
-
-// sensible reports whether a number literal is short and its exponent small.
-func sensible(literal string) bool {
-	if len(literal) > maxNumberBytes {
-		return false
-	}
-	_, exponent, found := strings.Cut(strings.ToLower(literal), "e")
-	if !found {
-		return true
-	}
-	n, err := strconv.Atoi(exponent)
-	return err == nil && n <= maxExponent && n >= -maxExponent
 }

@@ -1,6 +1,10 @@
 package mcpserver
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"hearth/internal/jsonschema"
+)
 
 // fields are the members of a message and of its parameters that the server looks
 // at itself, as they were written; nil: it has none.
@@ -145,7 +149,7 @@ func (s *scanner) value(depth int, in place) bool {
 			}
 			s.at++
 		}
-		return s.at-begin <= maxNumberBytes
+		return s.at-begin <= jsonschema.MaxNumberBytes
 	}
 	return true
 }

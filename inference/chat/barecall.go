@@ -1,14 +1,11 @@
 package chat
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"strings"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"hearth/inference"
+	"hearth/internal/jsonschema"
 )
 
 // Many models that were trained to call tools write the call without the marks
@@ -240,34 +237,12 @@ func beginsName(word []byte, tools map[string]*inference.Tool) bool {
 	return false
 }
 
-// errNoFetch refuses references out of a schema: a client's schema must not make
-// the server read files or addresses.
-var errNoFetch = errors.New("references outside of the schema are not followed")
-
-type noLoader struct{}
-
-func (noLoader) Load(string) (any, error) { return nil, errNoFetch }
-
 // satisfies reports whether a schema accepts the arguments. A schema that cannot
-// be compiled accepts nothing.
+// be compiled accepts nothing, nor does one that cannot be checked soon.
 func satisfies(args string, schema json.RawMessage) bool {
 	if depth, _, err := measure(json.RawMessage(args)); err != nil || depth > inference.MaxSchemaDepth {
 		return false
 	}
-	value, err := jsonschema.UnmarshalJSON(strings.NewReader(args))
-	if err != nil {
-		return false
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
-	if err != nil {
-		return false
-	}
-	const name = "tool.json"
-	c := jsonschema.NewCompiler()
-	c.UseLoader(noLoader{})
-	if c.AddResource(name, doc) != nil {
-		return false
-	}
-	compiled, err := c.Compile(name)
-	return err == nil && compiled.Validate(value) == nil
+	compiled, err := jsonschema.Compile("tool", string(schema), jsonschema.Options{})
+	return err == nil && compiled.Check([]byte(args)) == nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -180,7 +181,7 @@ func TestApprovalsAreBounded(t *testing.T) {
 	w := newWorld(t, nil)
 	w.add(t, "db", offers("put"), Options{})
 	for i := range maxApprovalsPrincipal + 1 {
-		_, err := w.call(t.Context(), "db__put", `{"n":`+strings.Repeat("1", i+1)+`}`)
+		_, err := w.call(t.Context(), "db__put", fmt.Sprintf(`{"n":%d}`, i))
 		if last := i == maxApprovalsPrincipal; errors.Is(err, inference.ErrBusy) != last {
 			t.Fatalf("call %d: %v", i, err)
 		}

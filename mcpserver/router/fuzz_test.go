@@ -13,10 +13,11 @@ import (
 // FuzzArguments: whatever is sent, what a connector gets is a JSON object that its
 // schema allows, spelled in the one way that approvals and records know it by.
 func FuzzArguments(f *testing.F) {
-	for _, s := range []string{`{}`, `{"a":1,"a":2}`, `{"A":1}`, ` {"a":[1,2]} `, `{"a":"\ud800"}`, `{"a":1e400}`, `null`, ``, `[]`, `{"a":{"b":{}}}`} {
+	for _, s := range []string{`{}`, `{"a":1,"a":2}`, `{"A":1}`, ` {"a":[1,2]} `, `{"a":"\ud800"}`, `{"a":1e400}`, `{"n":1e9999999}`, `{"n":3,"s":"x","l":[1]}`, `null`, ``, `[]`, `{"a":{"b":{}}}`} {
 		f.Add([]byte(s))
 	}
 	c := offers("get")
+	c.tools[0].Input = json.RawMessage(`{"type":"object","properties":{"n":{"minimum":1,"multipleOf":0.5},"s":{"enum":["x",1]},"l":{"type":"array","uniqueItems":true}}}`)
 	c.run = func(_ context.Context, c *Call) (*Result, error) { return Text(string(c.Arguments)), nil }
 	r, err := New(DefaultConfig(), Deps{Log: zerolog.Nop()})
 	if err != nil {

@@ -99,18 +99,13 @@ func (r *Router) entry(c *connector, t *Tool, mine map[string]string) (*Entry, e
 	return e, nil
 }
 
-func compiled(name string, text []byte) (s *schema.Schema, err error) {
+func compiled(name string, text []byte) (*schema.Schema, error) {
 	if len(text) == 0 {
 		return nil, errors.New("the schema of the arguments is missing")
 	}
 	if len(text) > MaxSchemaBytes {
 		return nil, fmt.Errorf("%s has %d bytes, at most %d are taken", name, len(text), MaxSchemaBytes)
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			s, err = nil, fmt.Errorf("%s cannot be compiled", name)
-		}
-	}()
 	return schema.Compile(name, string(text))
 }
 

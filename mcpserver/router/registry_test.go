@@ -28,7 +28,7 @@ func TestRegistration(t *testing.T) {
 		{"name with a space", "db", Tool{Name: "get it", Input: anything}, `tool "get it": the name "db__get it" must match`},
 		{"no name", "db", Tool{Input: anything}, "must match"},
 		{"no schema", "db", Tool{Name: "get"}, "the schema of the arguments is missing"},
-		{"schema that is no JSON", "db", Tool{Name: "get", Input: json.RawMessage(`{`)}, "db__get/input is not JSON"},
+		{"schema that is no JSON", "db", Tool{Name: "get", Input: json.RawMessage(`{`)}, "db__get/input: not valid JSON"},
 		{"schema that is none", "db", Tool{Name: "get", Input: json.RawMessage(`{"type":"objekt"}`)}, "db__get/input"},
 		{"output that is none", "db", Tool{Name: "get", Input: anything, Output: json.RawMessage(`{"type":3}`)}, "db__get/output"},
 		{"reference over the network", "db", Tool{Name: "get", Input: json.RawMessage(`{"$ref":"https://example.org/schema"}`)}, "example.org"},

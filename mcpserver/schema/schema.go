@@ -4,7 +4,6 @@
 package schema
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -12,12 +11,13 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	lib "github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	textmessage "golang.org/x/text/message"
 
 	"hearth/inference"
+	"hearth/internal/jsonschema"
 )
 
 // Schema is a compiled schema. It is safe for concurrent use.
@@ -34,20 +34,9 @@ const mostKept = 2 << 10
 
 // Compile compiles a schema that refers to nothing outside of itself.
 func Compile(name, schema string) (*Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	s, err := jsonschema.Compile(name, schema, jsonschema.Options{Formats: true})
 	if err != nil {
-		return nil, fmt.Errorf("%s is not JSON: %w", name, err)
-	}
-	c := jsonschema.NewCompiler()
-	c.UseLoader(jsonschema.SchemeURLLoader{}) // no scheme: nothing is loaded
-	c.AssertFormat()
-	url := "tool:" + name
-	if err := c.AddResource(url, doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	s, err := c.Compile(url)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	return &Schema{compiled: s}, nil
 }
@@ -58,11 +47,7 @@ func Check(schema *Schema, text []byte) error {
 	if last := schema.valid.Load(); last != nil && *last == string(text) {
 		return nil
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return inference.Invalid("", "not valid JSON")
-	}
-	err = schema.compiled.Validate(value)
+	err := schema.compiled.Check(text)
 	if err == nil {
 		if len(text) <= mostKept {
 			kept := string(text)
@@ -70,9 +55,9 @@ func Check(schema *Schema, text []byte) error {
 		}
 		return nil
 	}
-	var broken *jsonschema.ValidationError
+	var broken *lib.ValidationError
 	if !errors.As(err, &broken) {
-		return fmt.Errorf("validate: %w", err)
+		return inference.Invalid("", "%v", err)
 	}
 	for len(broken.Causes) > 0 {
 		broken = broken.Causes[0]
@@ -82,7 +67,7 @@ func Check(schema *Schema, text []byte) error {
 
 var english = textmessage.NewPrinter(language.English)
 
-func explain(e *jsonschema.ValidationError) error {
+func explain(e *lib.ValidationError) error {
 	field := fieldName(e.InstanceLocation)
 	inside := func(name string) string {
 		if field == "" {
