@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -53,8 +54,16 @@ func serve(kind string) {
 			if kind == "circle" {
 				next = `,"nextCursor":"again"`
 			}
-			reply(fmt.Sprintf(`{"tools":[{"name":"a.b","description":%q,"inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]%s}`, description, next))
+			more := ""
+			if os.Getenv("MORE") != "" {
+				more = `,{"name":"later","inputSchema":{"type":"object"}}`
+			}
+			reply(fmt.Sprintf(`{"tools":[{"name":"a.b","description":%q,"inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}%s]%s}`, description, more, next))
 		case "tools/call":
+			if kind == "stuck" && os.Mkdir("stuck", 0o700) == nil { // the first time only
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				return
+			}
 			misbehave(kind, q.ID, reply)
 		default:
 			if len(q.ID) > 0 {
@@ -105,7 +114,7 @@ func hostile(t *testing.T, kind string) upstream.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return upstream.Config{Command: self, Env: map[string]string{"TEST_SERVER": kind, "DESCRIPTION": "first"}, MessageBytes: 256 << 10, State: t.TempDir()}
+	return upstream.Config{Command: self, Env: map[string]string{"TEST_SERVER": kind, "DESCRIPTION": "first", "GORACE": "atexit_sleep_ms=0"}, MessageBytes: 256 << 10, State: t.TempDir()}
 }
 
 func TestServersThatMisbehave(t *testing.T) {

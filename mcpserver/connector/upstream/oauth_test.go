@@ -59,8 +59,8 @@ func newProvider(t *testing.T) *provider {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
-	mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{"resource": p.url + "/mcp", "authorization_servers": []string{p.url}})
+	mux.HandleFunc("/.well-known/oauth-protected-resource/{at}", func(w http.ResponseWriter, r *http.Request) {
+		write(w, map[string]any{"resource": p.url + "/" + r.PathValue("at"), "authorization_servers": []string{p.url}})
 	})
 	mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, map[string]any{
@@ -94,18 +94,20 @@ func newProvider(t *testing.T) *provider {
 		}
 		write(w, p.issue(r.FormValue("grant_type")))
 	})
-	endpoint := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil)
-	mux.HandleFunc("/mcp", func(w http.ResponseWriter, r *http.Request) {
-		p.mu.Lock()
-		ok := r.Header.Get("Authorization") == "Bearer "+p.valid
-		p.mu.Unlock()
-		if !ok {
-			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+p.url+`/.well-known/oauth-protected-resource/mcp"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		endpoint.ServeHTTP(w, r)
-	})
+	only := func(*http.Request) *mcp.Server { return server }
+	for at, endpoint := range map[string]http.Handler{"/mcp": mcp.NewStreamableHTTPHandler(only, nil), "/sse": mcp.NewSSEHandler(only, nil)} {
+		mux.HandleFunc(at, func(w http.ResponseWriter, r *http.Request) {
+			p.mu.Lock()
+			ok := r.Header.Get("Authorization") == "Bearer "+p.valid
+			p.mu.Unlock()
+			if !ok {
+				w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+p.url+`/.well-known/oauth-protected-resource`+at+`"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			endpoint.ServeHTTP(w, r)
+		})
+	}
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	p.url = s.URL
@@ -148,18 +150,23 @@ func TestLoginAndRefresh(t *testing.T) {
 	}
 }
 
+// TestClientCredentials gets tokens without a person, over both kinds of HTTP.
 func TestClientCredentials(t *testing.T) {
-	p := newProvider(t)
 	t.Setenv("TEST_CLIENT_SECRET", "s3cret")
-	u := started(t, upstream.Config{URL: p.url + "/mcp", OAuth: &upstream.OAuth{
-		Grant: "client_credentials", ClientID: "me", ClientSecret: "env:TEST_CLIENT_SECRET",
-	}})
-	call(t, u, "act", `{}`)
-	p.expire()
-	call(t, u, "act", `{}`)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if got := fmt.Sprint(p.grants); got != "[client_credentials client_credentials]" || p.effects != 2 {
-		t.Errorf("grants %s, %d calls did something", got, p.effects)
+	for transport, at := range map[string]string{"streamable": "/mcp", "sse": "/sse"} {
+		t.Run(transport, func(t *testing.T) {
+			p := newProvider(t)
+			u := started(t, upstream.Config{URL: p.url + at, Transport: transport, OAuth: &upstream.OAuth{
+				Grant: "client_credentials", ClientID: "me", ClientSecret: "env:TEST_CLIENT_SECRET",
+			}})
+			call(t, u, "act", `{}`)
+			p.expire()
+			call(t, u, "act", `{}`)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if got := fmt.Sprint(p.grants); got != "[client_credentials client_credentials]" || p.effects != 2 {
+				t.Errorf("grants %s, %d calls did something", got, p.effects)
+			}
+		})
 	}
 }

@@ -82,6 +82,10 @@ func (b *bearing) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || r.Body != nil && r.GetBody == nil {
 		return resp, err
 	}
+	// Messages go to addresses of one session each; tokens are for the server's own.
+	if sent.URL, err = url.Parse(b.a.cfg.URL); err != nil {
+		return nil, err
+	}
 	if err := b.a.Authorize(r.Context(), sent, resp); err != nil {
 		return nil, err
 	}
