@@ -26,11 +26,14 @@ type readArgs struct {
 }
 
 func (c *Connector) read(ctx context.Context, a *readArgs) (*router.Result, error) {
+	// Defaults may be written, so an offset of 0 does not say that bytes are wanted.
+	byLines := a.Line > 1 || a.Lines > 0 || a.Numbers
+	byBytes := a.Bytes > 0 || a.Offset != nil && (*a.Offset > 0 || !byLines && a.Line == 0)
 	switch {
-	case a.Offset != nil && (a.Line != 0 || a.Lines != 0 || a.Numbers):
-		return nil, failed("offset: give either offset and bytes, or line and lines")
 	case a.Offset == nil && a.Bytes != 0:
 		return nil, failed("bytes: give offset, too")
+	case byLines && byBytes:
+		return nil, failed("offset: give either offset and bytes, or line and lines")
 	}
 	p, f, info, err := c.open(a.Path)
 	if err != nil {
@@ -48,7 +51,7 @@ func (c *Connector) read(ctx context.Context, a *readArgs) (*router.Result, erro
 		out.Content = append(out.Content, router.Content{Type: router.ContentLink, Resource: router.Resource{URI: p.uri(), Name: p.String(), MIME: mime, Size: info.Size()}})
 		return out, nil
 	}
-	if a.Offset != nil {
+	if byBytes {
 		return c.readBytes(p, f, cs, info, a)
 	}
 	return c.readLines(ctx, p, f, cs, info, a)

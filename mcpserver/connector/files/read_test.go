@@ -88,7 +88,11 @@ func TestRead(t *testing.T) {
 		{`{"path":"docs/wide.txt"}`, "=" + strings.Repeat("é", 20) + "[line 1 is longer than the 40 bytes of one call and is cut: read it with offset and bytes]"},
 		{`{"path":"docs/many.txt"}`, "=" + strings.Repeat("0123456789\n", 3) + "[lines 1 to 3 of a file of 110 bytes; go on with line: 4]"},
 		{`{"path":"docs/late.txt","line":2}`, "=\ufffd\n[some bytes are not text: they are shown as \ufffd]"},
-		{`{"path":"docs/small.txt","offset":1,"line":1}`, "error: offset: give either"},
+		{`{"path":"docs/small.txt","offset":1,"line":2}`, "error: offset: give either"},
+		{`{"path":"docs/small.txt","bytes":1,"offset":0,"numbers":true}`, "error: offset: give either"},
+		// what need not be there may be written as if it were not
+		{`{"path":"docs/small.txt","line":1,"lines":0,"offset":0,"bytes":0,"numbers":false}`, "=one\ntwo\nthree"},
+		{`{"path":"docs/small.txt","offset":3,"bytes":0,"line":1,"lines":0}`, "=\ntwo\nthree"},
 		{`{"path":"docs/small.txt","bytes":1}`, "error: bytes: give offset, too"},
 		{`{"path":"docs"}`, "error: docs is a folder"},
 		{`{"path":"docs/none/x"}`, "error: there is no docs/none/x"},

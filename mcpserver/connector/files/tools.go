@@ -31,11 +31,11 @@ func (c *Connector) describe() []router.Tool {
 			Name: "list", Title: "List files", Effects: reads, Idempotent: true,
 			Description: "Lists files with sizes and times. " + folders,
 			Input: object(nil,
-				member{"path", text("Folder, such as "+first+". Default: all folders.", 0, maxPath)},
-				member{"glob", text("Only what matches, in all folders below: *.txt is a name, **/2024/*.csv a path.", 1, maxGlob)},
-				member{"depth", whole("How many levels of folders. Default: 1.", 1, maxDepth)},
+				member{"path", optional("Folder, such as "+first+". Empty: all folders.", maxPath)},
+				member{"glob", optional("Only what matches, in all folders below: *.txt is a name, **/2024/*.csv a path.", maxGlob)},
+				member{"depth", whole("How many levels of folders.", 1, maxDepth, 1)},
 				member{"ignored", boolean("Also what .gitignore leaves out.")},
-				member{"offset", whole("Leave out so many entries: to go on with a long list.", 0, 1<<31)},
+				member{"offset", whole("Leave out so many entries: to go on with a long list.", 0, 1<<31, 0)},
 			),
 		},
 		{
@@ -43,10 +43,10 @@ func (c *Connector) describe() []router.Tool {
 			Description: "Reads a text file, or some of its lines. " + folders,
 			Input: object([]string{"path"},
 				member{"path", file},
-				member{"line", whole("First line to read; 1 is the first of the file.", 1, 1<<31)},
-				member{"lines", whole("How many lines. Default: all.", 1, 1<<31)},
-				member{"offset", whole("First byte to read, instead of line.", 0, 1<<53)},
-				member{"bytes", whole("How many bytes, with offset.", 1, 1<<31)},
+				member{"line", whole("First line to read; 1 is the first of the file.", 1, 1<<31, 1)},
+				member{"lines", whole("How many lines; 0: all.", 0, 1<<31, 0)},
+				member{"offset", whole("First byte to read, instead of line.", 0, 1<<53, 0)},
+				member{"bytes", whole("How many bytes, with offset; 0: as many as may be.", 0, 1<<31, 0)},
 				member{"numbers", boolean("Write its number before each line.")},
 			),
 		},
@@ -55,13 +55,13 @@ func (c *Connector) describe() []router.Tool {
 			Description: "Finds text in files and in their names. " + folders,
 			Input: object([]string{"query"},
 				member{"query", text("What to find.", 1, 1000)},
-				member{"path", text("Folder or file to look in, such as "+first+". Default: all folders.", 0, maxPath)},
+				member{"path", optional("Folder or file to look in, such as "+first+". Empty: all folders.", maxPath)},
 				member{"regexp", boolean("The query is a regular expression (RE2).")},
 				member{"case", boolean("Upper and lower case differ.")},
-				member{"where", choice("Look in contents, in names, or in both. Default: both.", "both", "contents", "names")},
-				member{"context", whole("Lines to show around each match. Default: 0.", 0, 20)},
-				member{"include", text("Only files that match this glob, such as *.md.", 1, maxGlob)},
-				member{"exclude", text("No files that match this glob.", 1, maxGlob)},
+				member{"where", choice("Look in contents, in names, or in both.", "both", "contents", "names")},
+				member{"context", whole("Lines to show around each match.", 0, 20, 0)},
+				member{"include", optional("Only files that match this glob, such as *.md.", maxGlob)},
+				member{"exclude", optional("No files that match this glob.", maxGlob)},
 				member{"ignored", boolean("Also what .gitignore leaves out.")},
 			),
 		},
@@ -75,7 +75,7 @@ func (c *Connector) describe() []router.Tool {
 			Input: object([]string{"path", "content"},
 				member{"path", path},
 				member{"content", text("The text to write.", 0, 0)},
-				member{"mode", choice("Default: create.", "create", "overwrite", "append", "replace")},
+				member{"mode", choice("What to do.", "create", "overwrite", "append", "replace")},
 				member{"old", text("With mode replace: the exact text to replace, which must be there once.", 1, 0)},
 			),
 		}, router.Tool{
@@ -131,16 +131,24 @@ func text(description string, least, most int) string {
 	return out + "}"
 }
 
-func whole(description string, least, most int64) string {
-	return fmt.Sprintf(`{"type":"integer","description":%s,"minimum":%d,"maximum":%d}`, quote(description), least, most)
+// What need not be there says its default, and the default may be written: small
+// models fill in every argument that they are told of.
+
+func optional(description string, most int) string {
+	return fmt.Sprintf(`{"type":"string","description":%s,"maxLength":%d,"default":""}`, quote(description), most)
+}
+
+func whole(description string, least, most, usual int64) string {
+	return fmt.Sprintf(`{"type":"integer","description":%s,"minimum":%d,"maximum":%d,"default":%d}`, quote(description), least, most, usual)
 }
 
 func boolean(description string) string {
-	return `{"type":"boolean","description":` + quote(description) + `}`
+	return `{"type":"boolean","description":` + quote(description) + `,"default":false}`
 }
 
+// choice is one of the texts; the first is the default.
 func choice(description string, of ...string) string {
-	return `{"type":"string","description":` + quote(description) + `,"enum":["` + strings.Join(of, `","`) + `"]}`
+	return `{"type":"string","description":` + quote(description) + `,"enum":["` + strings.Join(of, `","`) + `"],"default":` + quote(of[0]) + `}`
 }
 
 func quote(s string) string {

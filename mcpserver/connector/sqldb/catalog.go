@@ -118,7 +118,7 @@ func (d *DB) table(ctx context.Context, schema, name string) (*tableInfo, error)
 		}
 	}
 	if found == nil {
-		return nil, d.noTable(ctx, name)
+		return nil, d.noTable(ctx, schema, name)
 	}
 	t := &tableInfo{Schema: found[0], Name: found[1], Kind: found[2], Comment: found[3]}
 	for _, part := range []struct {
@@ -153,7 +153,11 @@ func (d *DB) find(ctx context.Context, schema, name string) ([]string, error) {
 }
 
 // noTable says which tables there are.
-func (d *DB) noTable(ctx context.Context, name string) error {
+func (d *DB) noTable(ctx context.Context, schema, name string) error {
+	there := fmt.Sprintf("there is no table %q", name)
+	if schema != "" {
+		there += fmt.Sprintf(" in a schema %q (leave schema empty to look in all)", schema)
+	}
 	s := d.statement(d.catalog.tables, d.catalog.params(nil, nil), false)
 	s.maxRows = 30
 	set, err := d.do(ctx, s)
@@ -166,11 +170,11 @@ func (d *DB) noTable(ctx context.Context, name string) error {
 	}
 	switch {
 	case len(names) == 0:
-		return toolError("there is no table %q: the database has none that can be read", name)
+		return toolError("%s: the database has none that can be read", there)
 	case set.cut():
-		return toolError("there is no table %q. Some that there are: %s. Use list_tables", name, strings.Join(names, ", "))
+		return toolError("%s. Some that there are: %s. Use list_tables", there, strings.Join(names, ", "))
 	}
-	return toolError("there is no table %q. There are: %s", name, strings.Join(names, ", "))
+	return toolError("%s. There are: %s", there, strings.Join(names, ", "))
 }
 
 func (c *catalog) params(first, second any) (out []any) {

@@ -52,6 +52,11 @@ func testPostgresTools(t *testing.T, d *DB) {
 	}
 	text, _, _ = call(t, d, "describe_table", obj{"table": "nope"})
 	wantParts(t, "no table", text, `there is no table "nope". There are: big, canary, customers, orders`)
+	text, _, _ = call(t, d, "describe_table", obj{"table": "orders", "schema": "orders"})
+	wantParts(t, "no schema", text, `there is no table "orders" in a schema "orders" (leave schema empty to look in all). There are: big, canary, customers, orders`)
+	if _, _, err = call(t, d, "describe_table", obj{"table": "orders", "schema": ""}); err != nil {
+		t.Errorf("an empty schema: %v", err)
+	}
 	if got := query(t, d, "SELECT id, total FROM orders WHERE customer = $1 AND id > $2::int ORDER BY id", 1, "1"); got != "id | total\n2 | NULL\n9007199254740993 | 12345678901234567.89\n(2 rows)" {
 		t.Error(got)
 	}

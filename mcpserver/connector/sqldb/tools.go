@@ -25,11 +25,11 @@ var dialects = map[string]struct{ name, placeholder string }{
 }
 
 const (
-	tablesSchema = `{"type":"object","properties":{"schema":{"type":"string","description":"only tables of this schema"},"like":{"type":"string","description":"only tables whose name contains this"}},"additionalProperties":false}`
+	tablesSchema = `{"type":"object","properties":{"schema":{"type":"string","description":"only tables of this schema; empty: of all","default":""},"like":{"type":"string","description":"only tables whose name contains this; empty: all","default":""}},"additionalProperties":false}`
 
-	describeSchema = `{"type":"object","properties":{"table":{"type":"string","description":"name of the table, as list_tables shows it"},"schema":{"type":"string","description":"its schema, where several have a table of that name"}},"required":["table"],"additionalProperties":false}`
+	describeSchema = `{"type":"object","properties":{"table":{"type":"string","description":"name of the table, as list_tables shows it"},"schema":{"type":"string","description":"its schema, where several have a table of that name; else empty","default":""}},"required":["table"],"additionalProperties":false}`
 
-	statementSchema = `{"type":"object","properties":{"sql":{"type":"string","description":%s},"params":{"type":"array","items":{"type":["string","number","boolean","null"]},"maxItems":100,"description":%s}},"required":["sql"],"additionalProperties":false}`
+	statementSchema = `{"type":"object","properties":{"sql":{"type":"string","description":%s},"params":{"type":"array","items":{"type":["string","number","boolean","null"]},"maxItems":100,"description":%s,"default":[]}},"required":["sql"],"additionalProperties":false}`
 
 	rowsSchema = `{"type":"object","properties":{"columns":{"type":"array","items":{"type":"object","properties":{"name":{"type":"string"},"type":{"type":"string"}},"required":["name"]}},"rows":{"type":"array","items":{"type":"array","items":{}}},"row_count":{"type":"integer"},"truncated":{"type":"boolean"},"note":{"type":"string"},"affected_rows":{"type":"integer"}},"required":["columns","rows","row_count","truncated"]}`
 
@@ -45,17 +45,17 @@ func tools(driver string, write bool, timeout time.Duration) []router.Tool {
 	out := []router.Tool{
 		{
 			Name: toolTables, Title: "List tables", Timeout: timeout, Idempotent: true,
-			Description: fmt.Sprintf("List the tables and views of the %s database. Call this first.", d.name),
+			Description: fmt.Sprintf("List the tables and views of the %s database, where you do not know them.", d.name),
 			Input:       json.RawMessage(tablesSchema), Output: json.RawMessage(rowsSchema),
 		},
 		{
 			Name: toolDescribe, Title: "Describe a table", Timeout: timeout, Idempotent: true,
-			Description: "Show the columns of a table with their types, its keys, foreign keys and indexes. Call this before you write a query.",
+			Description: "Show the columns of a table with their types, its keys, foreign keys and indexes, where you do not know them.",
 			Input:       json.RawMessage(describeSchema), Output: json.RawMessage(tableSchema),
 		},
 		{
 			Name: toolQuery, Title: "Query", Timeout: timeout, Idempotent: true,
-			Description: fmt.Sprintf("Run one %s SELECT statement and return its rows. It cannot change anything.", d.name),
+			Description: fmt.Sprintf("Run one %s SELECT statement and return its rows: the values that are looked for. It cannot change anything.", d.name),
 			Input:       statementInput(d.name, d.placeholder, "SELECT"), Output: json.RawMessage(rowsSchema),
 		},
 	}
