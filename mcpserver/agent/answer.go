@@ -25,6 +25,7 @@ type hosted struct {
 	own       string // the connector's own name of the tool
 	arguments []byte
 	shown     bool // who reads the stream was told of it
+	refused   bool // it ran often enough before
 }
 
 // read passes the answer on as it comes, but for its end.

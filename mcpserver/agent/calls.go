@@ -18,12 +18,16 @@ func (t *turn) calls(ctx context.Context, calls []*hosted) ([]Outcome, error) {
 	out := make([]Outcome, len(calls))
 	slots := make(chan struct{}, t.config.Parallel)
 	var wg sync.WaitGroup
+	t.stuck = nil
+	stuck := true
 	for i, h := range calls {
 		repeats := t.count(h) // on this goroutine: it notes what it sees
+		h.refused = repeats > t.config.Repeats
+		stuck = stuck && h.refused
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if repeats > t.config.Repeats {
+			if h.refused {
 				out[i] = Outcome{IsError: true, Text: fmt.Sprintf("This very call was made %d times already, and nothing new came of it: answer with what is there, or call with other arguments.", repeats-1)}
 				t.done(h, out[i])
 				return
@@ -32,6 +36,11 @@ func (t *turn) calls(ctx context.Context, calls []*hosted) ([]Outcome, error) {
 		})
 	}
 	wg.Wait()
+	for _, h := range calls {
+		if stuck {
+			t.stuck = append(t.stuck, h.name)
+		}
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -40,10 +49,13 @@ func (t *turn) calls(ctx context.Context, calls []*hosted) ([]Outcome, error) {
 
 // count returns the how manieth this very call is.
 func (t *turn) count(h *hosted) int {
-	key := h.name + "\x00" + canonical(string(h.arguments))
+	key := h.key()
 	t.seen[key]++
 	return t.seen[key]
 }
+
+// key is the same for the very same call.
+func (h *hosted) key() string { return h.name + "\x00" + canonical(string(h.arguments)) }
 
 // canonical spells JSON in one way; what is no JSON stays.
 func canonical(text string) string {

@@ -22,7 +22,9 @@ type Config struct {
 	ApprovalWait time.Duration `yaml:"approval_wait"`
 	// Parallel is how many calls of one answer run at the same time, 1..64.
 	Parallel int `yaml:"parallel"`
-	// Repeats is how often the very same call runs in one request, 1..100.
+	// Repeats is how often the very same call runs in one request, 1..100. After
+	// an answer with no other calls than those that ran so often the model goes on
+	// without their tools.
 	Repeats int `yaml:"repeats"`
 	// ToolTokens is how much of a prompt the definitions of tools may take. Where
 	// they take more, the model gets find_tool and call_tool instead. 0: a quarter
@@ -37,7 +39,7 @@ type Config struct {
 
 // DefaultConfig returns what holds where the file is silent.
 func DefaultConfig() Config {
-	return Config{Rounds: 16, Timeout: 10 * time.Minute, Parallel: 8, Repeats: 3, Found: 5}
+	return Config{Rounds: 16, Timeout: 10 * time.Minute, Parallel: 8, Repeats: 2, Found: 5}
 }
 
 // Check reports the first value that cannot be used as a *config.FieldError.

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -23,19 +25,24 @@ type turn struct {
 	request      *inference.ChatRequest // grows by what each round says
 	conversation string
 	out          *stream
+	all          []inference.Tool // that the model was told of first
 	pending      []pending
-	seen         map[string]int // runs of each call, by name and arguments
+	seen         map[string]int    // runs of each call, by its key
+	results      map[string]string // the newest of each
 
-	round int  // of the answer being made, from 1
-	said  bool // an earlier round wrote text
-	left  int  // tokens that may still be written; 0: no bound
+	round int      // of the answer being made, from 1
+	said  bool     // an earlier round wrote text
+	stuck []string // tools of the last answer's calls, if all were made often enough before
+	stale []span   // of the messages: calls that were made before, with nothing new from them
+	last  bool     // the answer being made is the last: the model has no tools
+	left  int      // tokens that may still be written; 0: no bound
 	used  inference.Usage
 	began time.Time
 }
 
 // run asks and calls until the model has answered.
 func (t *turn) run(ctx context.Context, first inference.Stream) error {
-	t.began = time.Now()
+	t.began, t.all = time.Now(), t.request.Tools
 	for i := range t.offer.lists {
 		t.out.send(inference.Event{Kind: inference.EventTools, Tools: &t.offer.lists[i]})
 	}
@@ -73,15 +80,66 @@ func (t *turn) ask(ctx context.Context) (inference.Stream, error) {
 	if t.round > 1 && q.ToolChoice.Mode == inference.ToolRequired {
 		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolAuto} // it has called
 	}
-	if t.round >= t.config.Rounds && t.round > 1 {
-		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolNone}
-	}
 	q.MaxTokens = t.left
-	if err := t.fit(&q); err != nil {
+	out := t.narrow(&q)
+	if t.last = out || t.round >= t.config.Rounds && t.round > 1; t.last {
+		return t.conclude(ctx, q)
+	}
+	return t.put(ctx, &q)
+}
+
+// put asks q, cut to what has room.
+func (t *turn) put(ctx context.Context, q *inference.ChatRequest) (inference.Stream, error) {
+	if err := t.fit(q); err != nil {
 		return nil, err
 	}
 	t.request.Messages = q.Messages
-	return t.lease.Lease.Chat(ctx, &q)
+	return t.lease.Lease.Chat(ctx, q)
+}
+
+// span is some messages in a row.
+type span struct{ from, to int }
+
+// narrow takes from q the tools with which the model is stuck, and the messages that
+// show it how to be: a small model goes on as it sees itself begin. It reports
+// whether no tool is left.
+func (t *turn) narrow(q *inference.ChatRequest) bool {
+	if len(t.stuck) == 0 {
+		return false
+	}
+	q.Tools = slices.DeleteFunc(slices.Clone(q.Tools), func(tool inference.Tool) bool {
+		return t.offer.hidden && t.offer.hosts(tool.Name) || slices.Contains(t.stuck, tool.Name)
+	})
+	t.forget(q)
+	t.request.Tools, t.stuck = q.Tools, nil
+	return len(q.Tools) == 0
+}
+
+// forget leaves the stale messages out of q.
+func (t *turn) forget(q *inference.ChatRequest) {
+	var kept []inference.Message
+	at := 0
+	for _, s := range t.stale {
+		kept = append(kept, q.Messages[at:s.from]...)
+		at = s.to
+	}
+	q.Messages, t.stale = append(kept, q.Messages[at:]...), nil
+}
+
+// conclude asks for an answer without calls. Small models that read of tools call
+// them, whether they may or not, so the prompt tells of none, although that has to be
+// computed anew; where the template does not show results without tools, it tells.
+func (t *turn) conclude(ctx context.Context, q inference.ChatRequest) (inference.Stream, error) {
+	q.ToolChoice = inference.ToolChoice{Mode: inference.ToolNone}
+	t.forget(&q)
+	bare := q
+	bare.Tools = nil
+	s, err := t.put(ctx, &bare)
+	if errors.Is(err, inference.ErrInvalid) {
+		q.Tools = t.all
+		return t.put(ctx, &q)
+	}
+	return s, err
 }
 
 // account adds what one answer took.
@@ -118,13 +176,18 @@ func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, e
 	if err != nil {
 		return "", err
 	}
-	waits := false
+	waits, fresh, from := false, false, len(t.request.Messages)
 	t.request.Messages = append(t.request.Messages, a.message())
 	for i, h := range a.calls {
 		waits = waits || results[i].Approval != ""
 		t.request.Messages = append(t.request.Messages, inference.Message{
 			Role: inference.RoleTool, ToolCallID: h.id, Name: h.name, Content: results[i].Text,
 		})
+		fresh = fresh || !h.refused && t.results[h.key()] != results[i].Text
+		t.results[h.key()] = results[i].Text
+	}
+	if !fresh {
+		t.stale = append(t.stale, span{from, len(t.request.Messages)})
 	}
 	switch {
 	case len(a.client) > 0:
@@ -133,7 +196,7 @@ func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, e
 		return inference.FinishStop, nil
 	case t.left < 0:
 		return inference.FinishLength, nil
-	case t.round >= t.config.Rounds:
+	case t.last || t.round >= t.config.Rounds:
 		// Models that call without having tools end here.
 		return inference.FinishLength, nil
 	}

@@ -155,21 +155,61 @@ func TestLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := w.model.requests[2].ToolChoice.Mode; len(w.model.requests) != 3 || got != inference.ToolNone {
-			t.Errorf("%d rounds, the last with tool choice %q", len(w.model.requests), got)
+		if q := w.model.requests[2]; len(w.model.requests) != 3 || q.ToolChoice.Mode != inference.ToolNone || len(q.Tools) != 0 {
+			t.Errorf("%d rounds, the last with tool choice %q of %d tools", len(w.model.requests), q.ToolChoice.Mode, len(q.Tools))
 		}
 		if text := tell(events); !strings.Contains(text, `text "enough"`) || !strings.Contains(text, "finish stop") {
 			t.Errorf("ended as\n%s", text)
 		}
 	})
 	t.Run("identical calls", func(t *testing.T) {
-		w := newWorld(t, func(c *Config) { c.Repeats = 2 }, same(), calls("db__query", `{ "sql":1 }`), same())
+		w := newWorld(t, func(c *Config) { c.Repeats = 2 }, same(), same(), calls("db__query", `{ "sql":1 }`))
+		events, err := w.run(t, ask())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(w.tools.made) != 2 || !strings.Contains(tell(events), "This very call was made 2 times already") {
+			t.Errorf("%d calls ran\n%s", len(w.tools.made), tell(events))
+		}
+		// It goes on without the tool that it is stuck with, and without what it said in vain.
+		q := w.model.requests[3]
+		if len(q.Tools) != 2 || q.Tools[0].Name != "db__drop" || q.ToolChoice.Mode == inference.ToolNone {
+			t.Errorf("the next with %+v", q.Tools)
+		}
+		if len(q.Messages) != 3 || q.Messages[2].Content != `{"sql": 1}` {
+			t.Errorf("the model reads %+v", q.Messages)
+		}
+	})
+	t.Run("identical calls of the only tool", func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Repeats = 1 }, same(), same(), same())
+		events, err := w.run(t, ask(inference.HostedTools{Label: "db", Allowed: []string{"query"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := w.model.requests[2]; len(q.Tools) != 0 || q.ToolChoice.Mode != inference.ToolNone || len(q.Messages) != 3 {
+			t.Errorf("the next with %+v, %+v", q.Tools, q.Messages)
+		}
+		if len(w.model.requests) != 3 || !strings.Contains(tell(events), "finish length") {
+			t.Errorf("a model that calls on: %d rounds\n%s", len(w.model.requests), tell(events))
+		}
+	})
+	t.Run("identical calls beside another", func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Repeats = 1 }, same(), calls("db__query", `{"sql":1}`, "db__query", `{"sql":2}`))
 		if _, err := w.run(t, ask()); err != nil {
 			t.Fatal(err)
 		}
-		last := w.model.requests[3].Messages
-		if len(w.tools.made) != 2 || !strings.Contains(last[len(last)-1].Content, "This very call was made 2 times already") {
-			t.Errorf("%d calls ran, and the model read %q", len(w.tools.made), last[len(last)-1].Content)
+		if q := w.model.requests[2]; len(w.tools.made) != 2 || q.ToolChoice.Mode == inference.ToolNone || len(q.Tools) == 0 {
+			t.Errorf("after something new: tool choice %q of %d tools", q.ToolChoice.Mode, len(q.Tools))
+		}
+	})
+	t.Run("a template that refuses results without tools", func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Repeats = 1 }, same(), same())
+		w.model.needsTools = true
+		if _, err := w.run(t, ask(inference.HostedTools{Label: "db", Allowed: []string{"query"}})); err != nil {
+			t.Fatal(err)
+		}
+		if q := w.model.requests[2]; q.ToolChoice.Mode != inference.ToolNone || len(q.Tools) == 0 {
+			t.Errorf("the last with tool choice %q of %d tools", q.ToolChoice.Mode, len(q.Tools))
 		}
 	})
 	t.Run("tokens", func(t *testing.T) {
