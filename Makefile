@@ -123,6 +123,10 @@ eval-tools: build yardsticks ## count right tool calls of a real model, beside l
 eval-forced: build ## right values with forced text drawn and appended, two real models (fetches 490 MB; ARGS="-prompts 30" for fewer)
 	@go run ./internal/evalforced $(ARGS) "$$($(FETCH) model)" "$$($(FETCH) tool-model)"
 
+.PHONY: eval-agent
+eval-agent: build yardsticks prerequisites-install ## right answers and valid calls of a small model with real tools, beside a plain client of llama-server (fetches 490 MB; ARGS="-seeds 3" for three)
+	@go run ./internal/evalagent -model "$$($(FETCH) tool-model)" $(ARGS)
+
 .PHONY: soak-streams
 soak-streams: build ## 256 streams for ten minutes: memory, longest waits, processor time (a quiet machine; ARGS="-for 3m" for less)
 	@go run ./internal/soak $(ARGS) "$$($(FETCH) model)"

@@ -84,6 +84,8 @@ var allowed = map[string][]string{
 	"hearth/internal/benchsuite":         {"hearth/internal/loadgen"},
 	"hearth/internal/evaltools":          {"hearth/internal/subject"},
 	"hearth/internal/evalforced":         {"hearth/internal/subject"},
+	"hearth/internal/evalagent":          {"hearth/internal/dbserver", "hearth/internal/subject"},
+	"hearth/internal/testkit":            {"hearth/internal/dbserver"},
 	"hearth/internal/soak":               {"hearth/internal/subject"},
 	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/mcpserver/...", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }

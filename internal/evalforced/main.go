@@ -6,35 +6,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"hearth/internal/subject"
 )
 
-func main() {
-	runtime.LockOSThread() // the servers end with the thread that starts them
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "evalforced:", err)
-		os.Exit(1)
-	}
-}
+func main() { subject.Main("evalforced", run) }
 
 // settings are the flags.
 type settings struct {
-	hearth  string
-	threads int
-	prompts int
-	verbose bool
+	programs subject.Programs
+	prompts  int
+	verbose  bool
 }
 
 // atOnce is how many prompts are asked at the same time.
@@ -44,11 +29,10 @@ const atOnce = 8
 var modes = []string{"off", "append"}
 
 func run(ctx context.Context, args []string, out, messages io.Writer) error {
-	var s settings
+	s := settings{programs: subject.Programs{Context: 8192, Sequences: atOnce}}
 	set := flag.NewFlagSet("evalforced", flag.ContinueOnError)
 	set.SetOutput(messages)
-	set.StringVar(&s.hearth, "hearth", filepath.Join("build", "out", "bin", "hearth"), "the program of Hearth")
-	set.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of the server")
+	s.programs.Flags(set)
 	set.IntVar(&s.prompts, "prompts", 200, "so many of the prompts")
 	set.BoolVar(&s.verbose, "v", false, "show each wrong value")
 	if err := set.Parse(args); err != nil {
@@ -97,7 +81,7 @@ func row(c [2]tally) string {
 
 // measure asks a model all prompts in both modes.
 func (s *settings) measure(ctx context.Context, model string, messages io.Writer) (counts map[string][2]tally, err error) {
-	server, err := subject.Start(ctx, "/readyz", s.serve(model))
+	server, err := s.programs.StartHearth(ctx, model)
 	if err != nil {
 		return nil, err
 	}
@@ -136,16 +120,6 @@ func (s *settings) measure(ctx context.Context, model string, messages io.Writer
 		}
 	}
 	return counts, nil
-}
-
-// serve is the command line of Hearth on a port.
-func (s *settings) serve(model string) func(port string) []string {
-	return func(port string) []string {
-		return []string{
-			s.hearth, "serve", "--model", model, "--listen", "127.0.0.1:" + port, "--context", "8192",
-			"--sequences", strconv.Itoa(atOnce), "--threads", strconv.Itoa(s.threads),
-		}
-	}
 }
 
 // answer is a document and its tokens.

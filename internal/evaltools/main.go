@@ -7,33 +7,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"sync"
-	"syscall"
 
 	"hearth/internal/subject"
 )
 
-func main() {
-	runtime.LockOSThread() // the servers end with the thread that starts them
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "evaltools:", err)
-		os.Exit(1)
-	}
-}
+func main() { subject.Main("evaltools", run) }
 
 // settings are the flags.
 type settings struct {
-	hearth, llama, model string
-	threads              int
-	verbose              bool
+	programs subject.Programs
+	model    string
+	verbose  bool
 }
 
 // atOnce is how many questions are asked at the same time.
@@ -43,13 +28,11 @@ const atOnce = 4
 var modes = []string{"auto", "required"}
 
 func run(ctx context.Context, args []string, out, messages io.Writer) error {
-	var s settings
+	s := settings{programs: subject.Programs{Context: 8192, Sequences: atOnce}}
 	set := flag.NewFlagSet("evaltools", flag.ContinueOnError)
 	set.SetOutput(messages)
-	set.StringVar(&s.hearth, "hearth", filepath.Join("build", "out", "bin", "hearth"), "the program of Hearth")
-	set.StringVar(&s.llama, "llama-server", filepath.Join("build", "out", "yardsticks", "llama-server"), "the program to compare with")
+	s.programs.YardstickFlags(set)
 	set.StringVar(&s.model, "model", "", "a GGUF file whose template has tools")
-	set.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of each server")
 	set.BoolVar(&s.verbose, "v", false, "show each wrong answer")
 	if err := set.Parse(args); err != nil {
 		return err
@@ -118,15 +101,10 @@ func (s *settings) measure(ctx context.Context, system string, messages io.Write
 
 // start runs a server and waits until it answers.
 func (s *settings) start(ctx context.Context, system string) (*subject.Server, error) {
-	n, threads := strconv.Itoa(atOnce), strconv.Itoa(s.threads)
 	if system == "llama-server" {
-		return subject.Start(ctx, "/health", func(port string) []string {
-			return []string{s.llama, "-m", s.model, "--host", "127.0.0.1", "--port", port, "-c", "8192", "-np", n, "-t", threads, "--jinja"}
-		})
+		return s.programs.StartLlama(ctx, s.model)
 	}
-	return subject.Start(ctx, "/readyz", func(port string) []string {
-		return []string{s.hearth, "serve", "--model", s.model, "--listen", "127.0.0.1:" + port, "--context", "8192", "--sequences", n, "--threads", threads}
-	})
+	return s.programs.StartHearth(ctx, s.model)
 }
 
 // answer is what a server says to one question.
