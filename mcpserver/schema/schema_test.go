@@ -1,42 +1,51 @@
 package schema
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"hearth/inference"
 )
 
-// TestCheckRemembersWhatIsValid: a text that was valid is not taken for another, and
-// one that was not valid stays so.
-func TestCheckRemembersWhatIsValid(t *testing.T) {
-	s, err := Compile("t", `{"type":"object","properties":{"n":{"type":"integer"},"s":{"type":"string"}}}`)
+// TestCheck: what breaks a schema is told by the field, the bound and what was there.
+func TestCheck(t *testing.T) {
+	const text = `{"type":"object","required":["n"],"additionalProperties":false,"properties":{
+		"n":{"type":"integer","minimum":1,"maximum":9},"s":{"minLength":2,"maxLength":3,"enum":["ab","abc","a","abcd"]},
+		"l":{"minItems":1,"maxItems":2,"items":{"type":["string","null"]}},"d":{"format":"date"},"o":{"properties":{"in":{"type":"boolean"}}}}}`
+	s, err := Compile("x", text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := `{"s":"` + strings.Repeat("x", mostKept) + `"}`
-	for _, c := range []struct {
-		text  string
-		valid bool
-		kept  string // what is remembered then
-	}{
-		{`{"n":"x"}`, false, ""},
-		{`{"n":"x"}`, false, ""},
-		{`{"n":1}`, true, `{"n":1}`},
-		{`{"n":1}`, true, `{"n":1}`},
-		{`{"n":"x"}`, false, `{"n":1}`},
-		{`{"n":2}`, true, `{"n":2}`},
-		{`{"n":1}`, true, `{"n":1}`},
-		{long, true, `{"n":1}`},
-		{`no JSON`, false, `{"n":1}`},
+	for given, want := range map[string]string{
+		`{"n":1}`:                  "",
+		`{"n":3.0,"l":["a",null]}`: "",
+		`{}`:                       "n: is required",
+		`{"n":0}`:                  "n: must be at least 1, got 0",
+		`{"n":1e300}`:              "n: must be at most 9, got 1e+300",
+		`{"n":"1"}`:                "n: must be of type integer, got string",
+		`{"n":1,"s":"abd"}`:        "s: must be one of ab, abc, a, abcd, got abd",
+		`{"n":1,"s":"a"}`:          "s: must have at least 2 characters, got 1",
+		`{"n":1,"s":"abcd"}`:       "s: must have at most 3 characters, got 4",
+		`{"n":1,"l":[]}`:           "l: must have at least 1 items, got 0",
+		`{"n":1,"l":["","",""]}`:   "l: must have at most 2 items, got 3",
+		`{"n":1,"l":["",7]}`:       "l[1]: must be of type null or string, got number",
+		`{"n":1,"o":{"in":1}}`:     "o.in: must be of type boolean, got number",
+		`{"n":1,"d":"tomorrow"}`:   "d: ",
+		`{"n":1,"m":1}`:            "m: is not an argument of this tool",
+		`{"n":1,"s":"` + strings.Repeat("x", 200) + `"}`: "…",
+		`{"n":1`:          "not valid JSON",
+		`{"n":1e9999999}`: "a number has more than",
 	} {
-		if err := Check(s, []byte(c.text)); (err == nil) != c.valid {
-			t.Errorf("%.40s: %v", c.text, err)
+		err := Check(s, []byte(given))
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", given, err)
+		case want != "" && (!errors.Is(err, inference.ErrInvalid) || !strings.Contains(err.Error(), want) || len(err.Error()) > 300):
+			t.Errorf("%s: %v, want %q", given, err, want)
 		}
-		kept := ""
-		if p := s.valid.Load(); p != nil {
-			kept = *p
-		}
-		if kept != c.kept {
-			t.Errorf("after %.40s %.40s is remembered, want %s", c.text, kept, c.kept)
+		if again := Check(s, []byte(given)); (again == nil) != (err == nil) {
+			t.Errorf("%s: the second check says %v", given, again)
 		}
 	}
 }
