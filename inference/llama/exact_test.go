@@ -240,7 +240,7 @@ func TestWhatIsFastIsExact(t *testing.T) {
 						t.Errorf("%s: %d tokens instead of %d", text, len(got[i]), len(want[i]))
 						continue
 					}
-					gap := behind(&want[i][at], got[i][at].Token)
+					gap := behind(&want[i][at], &got[i][at])
 					text += fmt.Sprintf(": %q instead of %q, which is likelier by %g", got[i][at].Bytes, want[i][at].Bytes, gap)
 					if gap > bound {
 						t.Error(text)
@@ -278,12 +278,14 @@ func (want answers) compare(got answers) (departed map[int]int, noise float64) {
 	return departed, noise
 }
 
-// behind is by how much id is less likely than the token that t is.
-func behind(t *inference.TokenLogprob, id int32) float64 {
-	for _, other := range t.Top {
-		if other.Token == id {
-			return float64(t.Logprob - other.Logprob)
+// behind is by how much g is less likely than the token w in its place. What a
+// grammar allows is often none of the likeliest tokens of all: then it is what each
+// was given where it was drawn, which differs by what moved the logprobs, too.
+func behind(w, g *inference.TokenLogprob) float64 {
+	for _, other := range w.Top {
+		if other.Token == g.Token {
+			return float64(w.Logprob - other.Logprob)
 		}
 	}
-	return math.Inf(1)
+	return math.Abs(float64(w.Logprob - g.Logprob))
 }

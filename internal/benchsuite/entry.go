@@ -30,6 +30,8 @@ type entry struct {
 	// ToolTemplate gives llama-server a chat template that writes tools as Hearth
 	// does, where the model's own has no place for them.
 	ToolTemplate bool `json:"tool_template,omitempty"`
+	// Equal are flags that every llama-server gets, so that it is bounded as Hearth is.
+	Equal []string `json:"equal,omitempty"`
 	// Tuned are flags that llama-server gets on top: what was found to serve it
 	// best here.
 	Tuned []string `json:"tuned,omitempty"`

@@ -38,6 +38,8 @@ func TestSystems(t *testing.T) {
 		{plain, "parallel", "y/llama-server -m models/SmolLM2-135M.gguf --host 127.0.0.1 --port 7 -c 100 -np 8 -t 2\n"},
 		{plain, "shared-prefix-32", "-c 40960 -np 32"},
 		{tuned, "mixed", "--cache-ram 0 -b 128 -ub 128"},
+		{plain, "memory", "-t 2 --cache-ram 512\n"},
+		{tuned, "memory", "-t 2 --cache-ram 512\n"},
 		{plain, "tools", "--jinja --chat-template-file DIR/smollm2-tools.jinja"},
 		{plain, "embed", "-m e.gguf"},
 	}

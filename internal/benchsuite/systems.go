@@ -114,6 +114,7 @@ func (s *settings) command(system string, e *entry, port int, at *place) (argv [
 		}
 		args = append(args, "--jinja", "--chat-template-file", path)
 	}
+	args = append(args, e.Equal...)
 	switch system {
 	case plain:
 	case tuned:
