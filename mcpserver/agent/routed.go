@@ -69,13 +69,16 @@ func (r *Routed) decided(ctx context.Context, c *Call, q *router.Request, waits 
 	c.Progress("waits for the approval " + waits.ID)
 	waiting, cancel := context.WithTimeout(ctx, r.ApprovalWait)
 	defer cancel()
-	if _, err := r.Router.Approvals().Wait(waiting, waits.ID); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+	approved, err := r.Router.Approvals().Wait(waiting, waits.ID)
+	switch {
+	case ctx.Err() != nil: // who asked is gone: nothing is asked again
+		return nil, context.Cause(ctx)
+	case err != nil, !approved && !time.Now().Before(waits.Until):
 		return nil, waits // nobody came
+	case !approved:
+		return nil, router.Refused(waits.Tool) // to call again would ask again
 	}
-	return r.Router.Call(ctx, q) // which tells a refusal from an approval
+	return r.Router.Call(ctx, q)
 }
 
 // approve takes the approval that came with a request: of calls of the very caller

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -132,5 +133,56 @@ func TestApprovalWait(t *testing.T) {
 		if err != nil || !strings.Contains(o.Text, c.want) || (o.Approval != "") != c.waits {
 			t.Errorf("%s: %+v, %v", c.name, o, err)
 		}
+	}
+}
+
+// TestRefusalAsksNobodyAgain: all who wait for one approval hear that it was refused, one
+// whose client left meanwhile among them, and no call asks again by that.
+func TestRefusalAsksNobodyAgain(t *testing.T) {
+	r, err := router.New(router.DefaultConfig(), router.Deps{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add("x", connector{}, router.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	routed := &Routed{Router: r, ApprovalWait: time.Hour}
+	gone, leave := context.WithCancel(t.Context())
+	asked := make(chan string, 3)
+	type answer struct {
+		o   Outcome
+		err error
+	}
+	answers := make([]chan answer, 3)
+	for i, ctx := range []context.Context{t.Context(), t.Context(), gone} {
+		answers[i] = make(chan answer, 1)
+		go func() {
+			o, err := routed.Call(ctx, &Call{
+				Caller: inference.DefaultCaller, Tool: "x__put", Arguments: json.RawMessage(`{"a":1}`),
+				Progress: func(m string) { asked <- strings.TrimPrefix(m, "waits for the approval ") },
+			})
+			answers[i] <- answer{o, err}
+		}()
+	}
+	id := <-asked
+	for range 2 {
+		if other := <-asked; other != id {
+			t.Errorf("the same call waits for %s and for %s", id, other)
+		}
+	}
+	leave()
+	if a := <-answers[2]; !errors.Is(a.err, context.Canceled) {
+		t.Errorf("whose client left: %+v", a)
+	}
+	if _, err := r.Approvals().Decide(id, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range answers[:2] {
+		if a := <-c; a.err != nil || a.o.Approval != "" || !strings.Contains(a.o.Text, "a person refused this call") {
+			t.Errorf("refused: %+v", a)
+		}
+	}
+	if left := r.Approvals().List(); len(left) != 0 {
+		t.Errorf("asked again: %+v", left)
 	}
 }

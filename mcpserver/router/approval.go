@@ -75,7 +75,7 @@ func (a *Approvals) find(q *Request, e *Entry, arguments json.RawMessage, why st
 		return one.ID, nil
 	case one.State == ApprovalDenied:
 		a.drop(one)
-		return "", fmt.Errorf("%w: a person refused this call of %s. Nothing was done, and asking again does not help", inference.ErrApproval, e.Name)
+		return "", Refused(e.Name)
 	}
 	if one == nil {
 		if err := a.room(q.Caller.Principal); err != nil {
@@ -88,6 +88,11 @@ func (a *Approvals) find(q *Request, e *Entry, arguments json.RawMessage, why st
 		a.all[one.ID], a.byKey[key] = one, one
 	}
 	return "", &ApprovalError{ID: one.ID, Tool: one.Tool, Why: one.Why, Until: one.Until}
+}
+
+// Refused says that a person refused a call of tool.
+func Refused(tool string) error {
+	return fmt.Errorf("%w: a person refused this call of %s. Nothing was done, and asking again does not help", inference.ErrApproval, tool)
 }
 
 // spend uses an approval. False: another call has.
@@ -178,20 +183,25 @@ func (a *Approvals) Decide(id string, approve bool) (Approval, error) {
 }
 
 // Wait waits until the call under id is decided. False: it was refused, or nobody
-// answered in time. The error is of ctx.
+// answered in time; all who wait hear it, and the refusal is told by that: the next such
+// call asks anew. The error is of ctx.
 func (a *Approvals) Wait(ctx context.Context, id string) (approved bool, err error) {
 	for {
 		a.mu.Lock()
 		a.expire(now())
 		one, turn := a.all[id], a.turn
+		state, until := ApprovalDenied, time.Time{}
+		if one != nil {
+			state, until = one.State, one.Until
+			if state == ApprovalDenied {
+				a.drop(one)
+			}
+		}
 		a.mu.Unlock()
-		if one == nil || one.State == ApprovalDenied {
-			return false, nil
+		if state != ApprovalPending {
+			return state == ApprovalApproved, nil
 		}
-		if one.State == ApprovalApproved {
-			return true, nil
-		}
-		left := time.NewTimer(time.Until(one.Until))
+		left := time.NewTimer(time.Until(until))
 		select {
 		case <-turn:
 			left.Stop()
