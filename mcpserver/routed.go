@@ -55,7 +55,7 @@ func (s *Server) syncRouted() {
 			continue
 		}
 		s.routed.names[e.Name] = e.Definition
-		add = append(add, server.ServerTool{Tool: routedTool(e), Handler: s.callRouted(e.Name)})
+		add = append(add, server.ServerTool{Tool: routedTool(e), Handler: s.callRouted(e.Name, len(e.Tool.Output) > 0)})
 	}
 	var gone []string
 	for name := range s.routed.names {
@@ -101,8 +101,10 @@ func (s *Server) visible(ctx context.Context, tools []mcp.Tool) []mcp.Tool {
 	return out
 }
 
-// callRouted runs a tool of a connector for mcp-go.
-func (s *Server) callRouted(name string) server.ToolHandlerFunc {
+// callRouted runs a tool of a connector for mcp-go. What promises a structured result
+// and has none to show (it is too large, or was redacted) is an error: clients take an
+// answer without it for a broken server, and drop its text.
+func (s *Server) callRouted(name string, promises bool) server.ToolHandlerFunc {
 	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		started := time.Now()
 		c := callFrom(ctx)
@@ -121,7 +123,9 @@ func (s *Server) callRouted(name string) server.ToolHandlerFunc {
 			return &mcp.CallToolResult{Result: mcp.Result{ResultType: mcp.ResultTypeInputRequired}, MultiRoundTripResult: *required}, nil
 		case err == nil:
 			event.Str("outcome", "ok").Bool("is_error", result.IsError).Msg("mcp tool call")
-			return routedResult(result), nil
+			out := routedResult(result)
+			out.IsError = out.IsError || promises && result.Structured == nil
+			return out, nil
 		case errors.Is(err, router.ErrNoTool):
 			event.Str("outcome", inference.Classify(err).Code).Msg("mcp tool call")
 			return nil, inference.Invalid("params.name", "there is no tool %.80q here; tools/list names those there are", name)

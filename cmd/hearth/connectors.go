@@ -225,6 +225,6 @@ func toolRecord(r *router.Record) *audit.ToolRecord {
 	return &audit.ToolRecord{
 		Call: r.Call, RequestID: r.RequestID, Principal: r.Caller.Principal, Tenant: r.Caller.Tenant, Via: r.Via,
 		Tool: r.Tool, Definition: r.Definition, Arguments: r.ArgumentsHash, Rule: r.Rule, Approval: r.Approval,
-		Outcome: r.Outcome, Cached: r.Cached, ResultBytes: r.ResultBytes, Duration: r.Duration,
+		Outcome: r.Outcome, Cached: r.Cached, ResultBytes: r.ResultBytes, Withheld: r.Withheld, Duration: r.Duration,
 	}
 }

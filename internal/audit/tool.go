@@ -37,6 +37,7 @@ type ToolRecord struct {
 	Outcome     string
 	Cached      bool
 	ResultBytes int
+	Withheld    bool // structured content was left out: redacted, it breaks the tool's schema
 	Duration    time.Duration
 }
 
@@ -56,8 +57,11 @@ func (s *LogSink) ToolIntent(ctx context.Context, r *ToolRecord) error {
 
 // ToolOutcome records how a call ended, also one that did not run.
 func (s *LogSink) ToolOutcome(r *ToolRecord) {
-	s.tool(s.log.Log(), r).Str("outcome", r.Outcome).Bool("cached", r.Cached).Int("result_bytes", r.ResultBytes).
-		Dur("duration_ms", r.Duration).Msg("tool_outcome")
+	e := s.tool(s.log.Log(), r).Str("outcome", r.Outcome).Bool("cached", r.Cached).Int("result_bytes", r.ResultBytes)
+	if r.Withheld {
+		e = e.Bool("withheld", true)
+	}
+	e.Dur("duration_ms", r.Duration).Msg("tool_outcome")
 }
 
 func (s *LogSink) tool(e *zerolog.Event, r *ToolRecord) *zerolog.Event {

@@ -139,7 +139,10 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 	result = &mine
 	result.Untrusted = result.Untrusted || e.Tool.Effects.Untrusted
 	e.connector.address(result)
-	r.redactResult(result)
+	if len(r.redact) > 0 {
+		r.redactResult(result)
+		e.withhold(result)
+	}
 	if e.cacheable > 0 && !result.IsError {
 		r.cache.put(key, result, now().Add(e.cacheable))
 	}
@@ -287,6 +290,20 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// withhold leaves out structured content that, redacted, breaks the tool's own schema (a
+// number became a text), and says so. Of a result that says nothing else it becomes
+// the text.
+func (e *Entry) withhold(result *Result) {
+	if e.out == nil || result.IsError || result.Structured != nil && schema.Check(e.out, result.Structured) == nil {
+		return
+	}
+	if len(result.Content) == 0 {
+		result.Content = append(result.Content, Content{Type: ContentText, Text: string(result.Structured)})
+	}
+	result.Structured, result.withheld = nil, true
+	result.Content = append(result.Content, Content{Type: ContentText, Text: "[The structured result is left out: what was redacted in it breaks the schema that the tool promises.]"})
 }
 
 // keepsItsWord says what is wrong with a result by the tool's own schema.

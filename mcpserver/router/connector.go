@@ -104,6 +104,10 @@ type Result struct {
 	Untrusted bool
 	// Meta is the member _meta of another MCP server's result; nil: none.
 	Meta json.RawMessage
+
+	// withheld says that the structured content was left out: redacted, it breaks the
+	// tool's own schema.
+	withheld bool
 }
 
 // Text returns a result that is one text.

@@ -12,7 +12,7 @@ import (
 // deliver bounds a result by bytes and by tokens. What is cut off says so, and can
 // be read as a resource for a while. The result is not changed: it may be shared.
 func (r *Router) deliver(ctx context.Context, q *Request, e *Entry, result *Result, record *Record) (*Result, error) {
-	record.ResultBytes = sizeOf(result)
+	record.ResultBytes, record.Withheld = sizeOf(result), result.withheld
 	limits := e.connector.limits
 	if text := len(result.Structured) + textBytes(result); text <= int(limits.ResultBytes) && text <= limits.ResultTokens && blobBytes(result) <= int(limits.ResultBytes) {
 		return result, nil // every token has a byte at least

@@ -153,6 +153,47 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
+// TestRedactionKeepsSchemas: structured content that breaks the tool's own schema once it
+// is redacted is left out, and the result and the record say so; any other stays.
+func TestRedactionKeepsSchemas(t *testing.T) {
+	for _, c := range []struct {
+		name, structured string
+		texts            []Content
+		withheld         bool
+		says             string
+	}{
+		{"a number", `{"id":99887766}`, []Content{{Type: ContentText, Text: "id 99887766"}}, true, "id [redacted]"},
+		{"a number, and no text", `{"id":99887766}`, nil, true, `{"id":"[redacted]"}`},
+		{"a text", `{"id":1,"note":"99887766"}`, nil, false, ""},
+		{"nothing", `{"id":1}`, nil, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(c *Config) { c.Redact = []string{`99887766`} })
+			f := offers("get")
+			f.tools[0].Output = json.RawMessage(`{"type":"object","properties":{"id":{"type":"integer"},"note":{"type":"string"}},"required":["id"]}`)
+			f.run = func(context.Context, *Call) (*Result, error) {
+				return &Result{Content: c.texts, Structured: json.RawMessage(c.structured)}, nil
+			}
+			w.add(t, "db", f, Options{Cache: map[string]time.Duration{"*": time.Minute}})
+			for range 2 { // the second comes from the cache
+				result, err := w.call(t.Context(), "db__get", "{}")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if record := w.journal.outcomeOf(t); (result.Structured == nil) != c.withheld || record.Withheld != c.withheld || record.Outcome != "ok" {
+					t.Errorf("structured %s, record %+v", result.Structured, record)
+				}
+				if strings.Contains(string(result.Structured), "99887766") {
+					t.Errorf("structured %s", result.Structured)
+				}
+				if c.withheld && (len(result.Content) != 2 || result.Content[0].Text != c.says || !strings.Contains(result.Content[1].Text, "left out")) {
+					t.Errorf("content %+v", result.Content)
+				}
+			}
+		})
+	}
+}
+
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)

@@ -21,6 +21,7 @@ type Record struct {
 	Outcome       string // "ok", "tool_error", or the code of the error
 	Cached        bool   // the result was given without a call
 	ResultBytes   int    // before it was cut
+	Withheld      bool   // its structured content was left out: redacted, it breaks the tool's schema
 	Duration      time.Duration
 }
 
