@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	set.IntVar(&s.seeds, "seeds", 1, "how many seeds, from the first on")
 	set.IntVar(&s.each, "each", 10, "how many questions of each kind, at most 10")
 	set.IntVar(&s.rounds, "rounds", 6, "answers of the model to one question")
-	set.IntVar(&s.tokens, "tokens", 200, "that the model may write for one question")
+	set.IntVar(&s.tokens, "tokens", 400, "that the model may write for one question")
 	set.BoolVar(&s.all, "all-tools", false, "offer each question the tools of all connectors, not those that find its value")
 	set.BoolVar(&s.verbose, "v", false, "show each question, call and answer")
 	if err := set.Parse(args); err != nil {
