@@ -33,7 +33,7 @@ run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks embedding-model window-model rank-model venv searxng npm chroma lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model window-model rank-model venv searxng llamaindex npm chroma lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
@@ -53,8 +53,9 @@ test-gpu: build cuda ## smoke tests, on a host with an NVIDIA GPU
 	@go test -tags gpu -count=1 -json -run '^TestGPU' ./... | go run ./internal/testreport
 
 .PHONY: conformance
-conformance: npm ## the MCP server against the official conformance suite, three times in a row
+conformance: npm ## the MCP server, and the client of MCP servers, against the official conformance suite, three times in a row
 	go test -race -count=3 -v -run TestSuite ./mcpserver/conformance
+	go test -race -count=3 -v -run TestConformance ./mcpserver/connector/upstream
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (ONLY=mcpserver/router for some)
@@ -150,8 +151,8 @@ release-libs: prerequisites ## compile the CPU backend for every x86-64 processo
 hearth:
 	@go build -trimpath -tags release -ldflags "-X main.version=$(VERSION)" -o build/out/bin/hearth ./cmd/hearth
 
-.PHONY: native model embedding-model window-model rank-model tool-model yardsticks venv searxng npm chroma prerequisites
-native model embedding-model window-model rank-model tool-model yardsticks venv searxng npm chroma prerequisites:
+.PHONY: native model embedding-model window-model rank-model tool-model yardsticks venv searxng llamaindex npm chroma prerequisites
+native model embedding-model window-model rank-model tool-model yardsticks venv searxng llamaindex npm chroma prerequisites:
 	@$(FETCH) $@ >/dev/null
 
 .PHONY: prerequisites-install

@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -59,10 +61,12 @@ class Server:
         assert status == 200, f"{method} {path}: {status} {text}"
         return json.loads(text)
 
-    def metric(self, name: str) -> float:
-        """The value of a metric, added up over its labels."""
+    def metric(self, name: str, absent: float | None = None) -> float:
+        """The value of a metric, added up over its labels; absent where it has none yet."""
         _, _, text = self.request("GET", "/metrics")
         found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+        if not found and absent is not None:
+            return absent
         assert found, f"no metric {name}"
         return sum(map(float, found))
 
@@ -131,6 +135,41 @@ def wait_ready(process: subprocess.Popen, log: Path) -> Server:
                 return s
         assert time.monotonic() < end, f"hearth serve is not ready after {START_TIMEOUT} s:\n{log.read_text()[-3000:]}"
         time.sleep(0.1)
+
+
+STOCK_SERVER = ROOT / "mcpserver" / "connector" / "upstream" / "testdata" / "stock.py"
+
+
+@pytest.fixture(scope="session")
+def stock() -> dict[str, int]:
+    """Numbers of pieces by article, which nothing but this run knows."""
+    return {article: 1000 + secrets.randbelow(9000) for article in ("chairs", "lamps", "tables")}
+
+
+@pytest.fixture(scope="session")
+def stock_config(stock, tmp_path_factory) -> str:
+    """A configuration with another MCP server, which knows the stock."""
+    server = {
+        "command": sys.executable, "args": [str(STOCK_SERVER)], "env": {"STOCK": json.dumps(stock)},
+        "read_only": ["pieces"], "state": str(tmp_path_factory.mktemp("state")), "connect_timeout": "2m",
+    }
+    return json.dumps({"connectors": [{"name": "stock", "mcp": server}]})
+
+
+@pytest.fixture(scope="session")
+def stock_server(hearth_binary, stock_config, tmp_path_factory):
+    """A server with a connector. It answers before the connector has read its lists."""
+    with serving(hearth_binary, tmp_path_factory.mktemp("stock"), stock_config) as s:
+        end = time.monotonic() + START_TIMEOUT
+        while not s.json("GET", "/v1/tools")["tools"]:
+            assert time.monotonic() < end, "the connector has no tools"
+            time.sleep(0.05)
+        yield s
+
+
+def fetched(command: str) -> str:
+    """What third_party/fetch made, such as a folder of programs."""
+    return subprocess.run(["go", "run", "./third_party/fetch", command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def openai_client(s: Server) -> openai.OpenAI:

@@ -19,13 +19,13 @@
 //	venv           make the Python environment of the tests and print its python
 //	chroma         fetch the vector store that tests call, print its folder
 //	searxng        make a Python environment with SearXNG and print its python
+//	llamaindex     make a Python environment with LlamaIndex and print its python
 //	npm            fetch the Node.js packages of the tests and print their folder
 //
 // What is fetched is named, with version and sha256, in third_party/pins.json
-// (tests/requirements.txt and tests/searxng for the Python environments,
-// tests/npm for Node.js);
-// nothing else is. A file
-// becomes visible under its name only after its checksum was found right.
+// (tests/requirements.txt, tests/searxng and tests/llamaindex for the Python
+// environments, tests/npm for Node.js); nothing else is. A file becomes visible
+// under its name only after its checksum was found right.
 //
 // Everything lands in a cache outside the checkout, $XDG_CACHE_HOME/hearth
 // (~/.cache/hearth where that is unset), shared by all checkouts:

@@ -15,7 +15,7 @@ import (
 
 // errUsage marks a command line that names no command, or one too many.
 var errUsage = errors.New("usage: go run ./third_party/fetch COMMAND, one of: " +
-	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, rank-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv, searxng, npm, chroma")
+	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, rank-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv, searxng, llamaindex, npm, chroma")
 
 // app holds what all commands share. Answers for other programs go to out, what
 // a person reads to messages.
@@ -90,6 +90,8 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return a.print(a.venv(ctx, "tests/requirements.txt"))
 	case "searxng":
 		return a.print(a.venv(ctx, "tests/searxng/requirements.txt"))
+	case "llamaindex":
+		return a.print(a.venv(ctx, "tests/llamaindex/requirements.txt"))
 	case "npm":
 		return a.print(a.npm(ctx))
 	}

@@ -25,7 +25,7 @@ func TestPinsOfTheProject(t *testing.T) {
 		}
 	}
 	// Where files come from is the machine's own affair.
-	for _, name := range []string{file, filepath.Join(root, "tests", "requirements.txt"), filepath.Join(root, "tests", "searxng", "requirements.txt")} {
+	for _, name := range append(requirements(root), file) {
 		raw, err := os.ReadFile(name)
 		must(t, err)
 		if strings.Contains(string(raw), "://") {
@@ -41,17 +41,28 @@ func TestPinsOfTheProject(t *testing.T) {
 	}
 }
 
+// requirements are the files of the Python environments.
+func requirements(root string) []string {
+	var files []string
+	for _, folder := range []string{"", "searxng", "llamaindex"} {
+		files = append(files, filepath.Join(root, "tests", folder, "requirements.txt"))
+	}
+	return files
+}
+
 // TestRequirementsHaveSums holds each package of the Python environments to a
 // version and a checksum.
 func TestRequirementsHaveSums(t *testing.T) {
 	root, err := findRoot()
 	must(t, err)
-	raw, err := os.ReadFile(filepath.Join(root, "tests", "requirements.txt"))
-	must(t, err)
-	more, err := os.ReadFile(filepath.Join(root, "tests", "searxng", "requirements.txt"))
-	must(t, err)
+	var raw []byte
+	for _, name := range requirements(root) {
+		one, err := os.ReadFile(name)
+		must(t, err)
+		raw = append(append(raw, one...), '\n')
+	}
 	pinned := regexp.MustCompile(`^[a-z0-9-]+==[0-9][^ ]* .*--hash=sha256:[0-9a-f]{64}$`)
-	text := strings.ReplaceAll(string(raw)+"\n"+string(more), "\\\n", "")
+	text := strings.ReplaceAll(string(raw), "\\\n", "")
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "#") && !pinned.MatchString(line) {
