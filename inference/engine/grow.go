@@ -19,9 +19,9 @@ func (l *loop) grow() {
 
 // keepPromises preempts the youngest while more is promised than there is: a
 // follower computes its prefix by itself where the window of its leader has moved
-// past it, and needs cells that it was to share.
+// past it, and needs cells that it was to share. Idle prefixes go first.
 func (l *loop) keepPromises() {
-	if !l.pool || l.cells.live+l.future <= l.t.Cells {
+	if !l.pool {
 		return
 	}
 	for l.running > 1 && l.cells.live+l.future > l.t.Cells {

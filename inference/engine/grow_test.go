@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 
 	"hearth/inference"
@@ -116,4 +117,23 @@ func TestPreemptedLeaderHandsOver(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	h.shut()
+}
+
+// TestPromisesTakeTheRoomOfIdlePrefixes: where a promise grows by itself, as that of a
+// follower whose leader is past what it was to share, idle prefixes give way to it.
+func TestPromisesTakeTheRoomOfIdlePrefixes(t *testing.T) {
+	h := newHarness(t, enginetest.Options{Cells: 200, Sequences: 2}, Config{Reserve: 20})
+	h.put(ask(strings.Repeat("idle", 25), 1))
+	h.settle()
+	h.put(ask("01234567890123456789", 10))
+	h.turn()
+	s := h.l.youngest(func(*choice) bool { return true }).seq
+	if h.l.idle != 1 || h.l.cells.used <= 100 {
+		t.Fatalf("%d prefixes are idle, %d cells used", h.l.idle, h.l.cells.used)
+	}
+	h.l.change(s, s.held, 0, 150)
+	h.l.keepPromises()
+	if h.l.idle != 0 || h.l.preempted != 0 || h.l.cells.used+h.l.future > 200 {
+		t.Errorf("%d prefixes are idle, %d preempted, %d cells used and %d promised", h.l.idle, h.l.preempted, h.l.cells.used, h.l.future)
+	}
 }
