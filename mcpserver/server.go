@@ -41,6 +41,9 @@ type Config struct {
 	MaxCallsPerSession int
 	// CallTimeout ends a call of a model with ErrDeadline; 0: none.
 	CallTimeout time.Duration
+	// FirstLists bounds how long the first lists over stdio wait for connectors of the
+	// Router that do not know yet what they offer; 0: not at all.
+	FirstLists time.Duration
 	// RequestID returns the id under which the request that ctx belongs to is
 	// logged, "" if it has none; nil: every call gets a fresh one.
 	RequestID func(ctx context.Context) string
@@ -85,8 +88,8 @@ func New(c Config) (*Server, error) {
 	if c.Version == "" {
 		return nil, errors.New("mcpserver: Version is missing")
 	}
-	if c.MaxBodyBytes < 0 || c.MaxCallsPerSession < 0 || c.CallTimeout < 0 {
-		return nil, errors.New("mcpserver: MaxBodyBytes, MaxCallsPerSession and CallTimeout must not be negative; 0 means the default")
+	if c.MaxBodyBytes < 0 || c.MaxCallsPerSession < 0 || c.CallTimeout < 0 || c.FirstLists < 0 {
+		return nil, errors.New("mcpserver: MaxBodyBytes, MaxCallsPerSession, CallTimeout and FirstLists must not be negative; 0 means the default")
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = DefaultMaxBodyBytes

@@ -38,6 +38,8 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 		c.calls.Go(func() { _ = c.outlet.deliver(ctx, c.over, c.write, nil, nil) })
 	}
 
+	c.learned = sync.OnceValue(func() <-chan struct{} { return c.learn(ctx) })
+
 	lines := make(chan line)
 	go readLines(ctx, in, int(s.config.MaxBodyBytes), lines)
 	err := c.serve(ctx, lines)
@@ -67,6 +69,8 @@ type stdioConn struct {
 	fail    context.CancelCauseFunc
 	outlet  *outlet       // what the client is to hear of changes; nil without a router
 	over    chan struct{} // closed when the input has ended
+
+	learned func() <-chan struct{} // closed when lists need not wait for connectors any more
 
 	questions *questions // what the client was asked, in the middle of calls
 	level     logLevel
@@ -174,6 +178,12 @@ func (c *stdioConn) take(ctx context.Context, data []byte) {
 }
 
 func (c *stdioConn) handle(ctx context.Context, k *call) {
+	if lists(k.msg.method) {
+		select {
+		case <-c.learned():
+		case <-ctx.Done():
+		}
+	}
 	m := c.server.mcp
 	response := m.HandleMessage(m.WithContext(withCall(ctx, k), k), k.msg.raw)
 	c.running.end(k.msg.id) // before the answer: with it the id is free again

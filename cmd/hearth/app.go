@@ -146,7 +146,8 @@ func newMCPServer(cfg *Config, models inference.Models, refused func(context.Con
 	s, err := mcpserver.New(mcpserver.Config{
 		Models: models, Router: r, Via: audit.ViaFrom, Log: log, Version: version,
 		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
-		RequestID: httpserver.RequestID, Refused: refused, Select: selected,
+		FirstLists: cfg.MCP.FirstLists,
+		RequestID:  httpserver.RequestID, Refused: refused, Select: selected,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the MCP server: %w", err)

@@ -68,6 +68,9 @@ type MCPConfig struct {
 	CallTimeout time.Duration `yaml:"call_timeout"`
 	// MaxCalls bounds the calls that one session has in flight.
 	MaxCalls int `yaml:"max_calls"`
+	// FirstLists bounds how long the first lists over stdio wait for connectors that
+	// do not know yet what they offer; 0: not at all.
+	FirstLists time.Duration `yaml:"first_lists"`
 	// Servers are named servers at /mcp/NAME, each with a selection of its own.
 	Servers []MCPServerConfig `yaml:"servers"`
 }
@@ -90,6 +93,9 @@ func (c *MCPConfig) Check() error {
 	}
 	if c.CallTimeout < 0 || c.CallTimeout > 24*time.Hour {
 		return config.Invalid("call_timeout", "must be between 0 (none) and 24h, got %v", c.CallTimeout)
+	}
+	if c.FirstLists < 0 || c.FirstLists > 10*time.Minute {
+		return config.Invalid("first_lists", "must be between 0 (no waiting) and 10m, got %v", c.FirstLists)
 	}
 	if len(c.Servers) > 64 {
 		return config.Invalid("servers", "must be at most 64, got %d", len(c.Servers))
@@ -143,7 +149,7 @@ func defaultConfig() Config {
 			Placement: defaultPlacement(), Config: engine.DefaultConfig(), Embeddings: embed.DefaultConfig(),
 			Trial: TrialConfig{Stall: 2 * time.Minute}, BareCalls: true, ClientGrammars: true,
 		},
-		MCP:       MCPConfig{Enabled: true, MaxCalls: 64},
+		MCP:       MCPConfig{Enabled: true, MaxCalls: 64, FirstLists: 10 * time.Second},
 		Policy:    router.DefaultConfig(),
 		Agent:     agent.DefaultConfig(),
 		Telemetry: telemetry.DefaultConfig(),

@@ -41,7 +41,7 @@ type ConnectorConfig struct {
 // connectorDeps is what connectors are made with.
 type connectorDeps struct {
 	log    zerolog.Logger
-	models inference.Models // nil: the process ends after a call
+	models inference.Models // nil: there are none in this process
 	// databases are the connectors that tools of kind tools may use, by name.
 	databases map[string]declared.Database
 }

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MODEL", model)
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CACHE_HOME", cache)
+			e.Setenv("HEARTH_BIN", filepath.Join(dirOf(e.Getenv("PATH")), "hearth"))
 			e.Values[serversKey{}] = &servers{byName: map[string]*server{}}
 			return nil
 		},
@@ -74,7 +75,12 @@ func hearth(ts *testscript.TestScript, ctx context.Context, args ...string) *exe
 }
 
 func firstPath(ts *testscript.TestScript) string {
-	dir, _, _ := strings.Cut(ts.Getenv("PATH"), string(os.PathListSeparator))
+	return dirOf(ts.Getenv("PATH"))
+}
+
+// dirOf returns the first folder of a search path.
+func dirOf(path string) string {
+	dir, _, _ := strings.Cut(path, string(os.PathListSeparator))
 	return dir
 }
 

@@ -238,6 +238,7 @@ func toolsHere(ctx context.Context, cfg *Config, method, path string, body []byt
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closeRouter(ctx, r)) }()
+	_ = r.AwaitLists(ctx) // the log has what a connector could not learn, within its own time for it
 	return askHere(ctx, r, method, path, body)
 }
 

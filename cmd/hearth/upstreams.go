@@ -12,17 +12,10 @@ import (
 	"hearth/mcpserver/router"
 )
 
-// openUpstream makes the connector of another MCP server. A server takes what it
-// offers as it comes; a command that ends after one call waits for the first list.
-func openUpstream(ctx context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
-	u, err := upstream.New(*c.MCP, c.Name, upstream.Deps{Log: d.log, Models: d.models, Version: version})
-	if err != nil {
-		return nil, err
-	}
-	if d.models == nil {
-		u.AwaitLists(ctx)
-	}
-	return u, nil
+// openUpstream makes the connector of another MCP server, which learns in the
+// background what that offers.
+func openUpstream(_ context.Context, c *ConnectorConfig, d *connectorDeps) (router.Connector, error) {
+	return upstream.New(*c.MCP, c.Name, upstream.Deps{Log: d.log, Models: d.models, Version: version})
 }
 
 // upstreamOf returns the entry of another MCP server.

@@ -36,6 +36,14 @@ type Refresher interface {
 	Refresh(ctx context.Context) error
 }
 
+// Learner is a Connector that may not know yet what it offers, and learns it in the
+// background.
+type Learner interface {
+	// AwaitLists returns when it knows and has told of it, or with the error of an
+	// attempt to learn it.
+	AwaitLists(ctx context.Context) error
+}
+
 // Withholder is a Connector that knows of tools that it does not offer.
 type Withholder interface {
 	// Missing says why a tool of that name is withheld, in words for a person; empty

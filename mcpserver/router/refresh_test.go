@@ -42,3 +42,39 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
+
+// learning is a connector that learns what it offers.
+type learning struct {
+	*fakeConnector
+	known <-chan struct{}
+	err   error
+}
+
+func (l learning) AwaitLists(ctx context.Context) error {
+	select {
+	case <-l.known:
+		return l.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// TestAwaitLists: all are waited for at the same time, and those that do not know in
+// the end are named.
+func TestAwaitLists(t *testing.T) {
+	w := newWorld(t, nil)
+	known := make(chan struct{})
+	close(known)
+	w.add(t, "good", learning{offers("get"), known, nil}, Options{})
+	w.add(t, "bad", learning{offers("get"), known, errors.New("the program is gone")}, Options{})
+	w.add(t, "plain", offers("get"), Options{})
+	if err := w.AwaitLists(t.Context()); err == nil || err.Error() != "learn the lists of connector bad: the program is gone" {
+		t.Errorf("%v", err)
+	}
+	w.add(t, "slow", learning{offers("get"), nil, nil}, Options{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("time is up"))
+	if err := w.AwaitLists(ctx); err == nil || !strings.Contains(err.Error(), "connector slow: time is up") {
+		t.Errorf("%v", err)
+	}
+}

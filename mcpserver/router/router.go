@@ -202,13 +202,25 @@ func (r *Router) Labels() []string {
 // time, and waits for them. The error names those that could not; they offer what
 // they did before.
 func (r *Router) Refresh(ctx context.Context) error {
-	labels, all := providers[Refresher](r)
+	return together(r, "refresh", func(c Refresher) error { return c.Refresh(ctx) })
+}
+
+// AwaitLists waits until all connectors know what they offer, all at the same time.
+// The error names those that do not: for the reason that they gave, or since ctx
+// ended.
+func (r *Router) AwaitLists(ctx context.Context) error {
+	return together(r, "learn the lists of", func(c Learner) error { return c.AwaitLists(ctx) })
+}
+
+// together does something with each connector that is a T, and waits for all.
+func together[T any](r *Router, verb string, do func(T) error) error {
+	labels, all := providers[T](r)
 	errs := make([]error, len(all))
 	var wait sync.WaitGroup
 	for i, c := range all {
 		wait.Go(func() {
-			if err := c.Refresh(ctx); err != nil {
-				errs[i] = fmt.Errorf("refresh connector %s: %w", labels[i], err)
+			if err := do(c); err != nil {
+				errs[i] = fmt.Errorf("%s connector %s: %w", verb, labels[i], err)
 			}
 		})
 	}

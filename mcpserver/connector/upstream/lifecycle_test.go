@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,7 +94,9 @@ func TestStuckServerIsReplaced(t *testing.T) {
 func TestAwaitListsFails(t *testing.T) {
 	failed, to := logs("cannot be used")
 	u := open(t, upstream.Config{Command: "/no/such/program"}, to)
-	u.AwaitLists(within(t, time.Minute))
+	if err := u.AwaitLists(within(t, time.Minute)); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+		t.Errorf("got %v", err)
+	}
 	failed.await(t)
 	if len(u.Tools()) != 0 {
 		t.Errorf("it offers %q", names(u.Tools()))
@@ -101,6 +104,40 @@ func TestAwaitListsFails(t *testing.T) {
 	_, err := try(t, u, "a_b", `{}`)
 	var refused *router.ToolError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "does not offer") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAwaitLists: once it returns, what the server offers was told, also to somebody
+// who came while the session had just been made, and it is known at once the next time.
+func TestAwaitLists(t *testing.T) {
+	cfg := hostile(t, "kind")
+	for range 2 {
+		u := open(t, cfg)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if err := u.AwaitLists(within(t, time.Minute)); err != nil {
+					t.Error(err)
+				}
+				if got := fmt.Sprint(names(u.Tools())); got != "[a_b]" {
+					t.Errorf("it offers %s", got)
+				}
+			})
+		}
+		all.Wait()
+		if err := u.Close(within(t, time.Minute)); err != nil {
+			t.Error(err)
+		}
+		if err := u.AwaitLists(within(t, time.Minute)); err != nil {
+			t.Errorf("closed, it knew: %v", err)
+		}
+	}
+	cfg = hostile(t, "kind")
+	u := open(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := u.AwaitLists(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -244,6 +244,7 @@ func (u *Upstream) accept(lists *remembered) {
 		u.log.Error().Err(err).Msg("what an MCP server offers cannot be remembered")
 	}
 	u.renew()
+	u.knows()
 }
 
 // renew makes the offer anew from what is remembered and approved.

@@ -134,11 +134,24 @@ func (u *Upstream) Start(ctx context.Context) error {
 	return nil
 }
 
-// AwaitLists returns when something is known of what the server offers, or after
-// one attempt to learn it, which the log tells of.
-func (u *Upstream) AwaitLists(ctx context.Context) {
-	if !u.pins.known() {
-		_ = u.Start(ctx)
+// AwaitLists returns when what the server offers is known and was told, or with the
+// error of one attempt to learn it.
+func (u *Upstream) AwaitLists(ctx context.Context) error {
+	select {
+	case <-u.known:
+		return nil
+	default:
+	}
+	if err := u.Start(ctx); err != nil {
+		return err
+	}
+	select { // there is a session; its lists may be about to be told
+	case <-u.known:
+		return nil
+	case <-ctx.Done():
+		return caused(ctx, ctx.Err())
+	case <-u.ctx.Done():
+		return ErrClosed
 	}
 }
 

@@ -60,6 +60,9 @@ type Upstream struct {
 	workMu sync.Mutex
 	ending bool // no goroutine begins any more
 
+	known chan struct{} // closed when what the server offers was told
+	knows func()        // closes it
+
 	relisting atomic.Bool // lists are about to be read again
 	relists   *bucket
 
@@ -78,6 +81,7 @@ type Upstream struct {
 var (
 	_ router.Connector        = (*Upstream)(nil)
 	_ router.Changer          = (*Upstream)(nil)
+	_ router.Learner          = (*Upstream)(nil)
 	_ router.Foreign          = (*Upstream)(nil)
 	_ router.ResourceProvider = (*Upstream)(nil)
 	_ router.ResourceWatcher  = (*Upstream)(nil)
@@ -103,6 +107,8 @@ func New(cfg Config, label string, d Deps) (*Upstream, error) {
 		return nil, fmt.Errorf("make the folder for what is known of the server: %w", err)
 	}
 	u := &Upstream{label: label, cfg: c, log: d.Log, deps: d, watches: map[string]int{}, taken: newTaken(c.Sampling.TokensPerMinute)}
+	u.known = make(chan struct{})
+	u.knows = sync.OnceFunc(func() { close(u.known) })
 	u.calls = newCalls()
 	u.relists = newBucket(1, 3)
 	u.ctx, u.stop = context.WithCancel(context.Background())
@@ -122,7 +128,9 @@ func New(cfg Config, label string, d Deps) (*Upstream, error) {
 	}
 	u.offered = u.offer()
 	u.spawn(u.watchState)
-	if !u.pins.known() {
+	if u.pins.known() {
+		u.knows()
+	} else {
 		u.spawn(u.untilKnown)
 	}
 	if c.Idle > 0 {
