@@ -84,27 +84,33 @@ func TestFirstLists(t *testing.T) {
 		bound, learns time.Duration
 		want, logged  string
 	}{
-		"known in time": {10 * time.Second, 3 * time.Second,
+		"known in time": {
+			10 * time.Second, 3 * time.Second,
 			`"id":1 at 0s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
 "id":2 at 3s, tool true, prompt false
 "id":3 at 3s, tool false, prompt true
-"id":4 at 4s, tool true, prompt false`, ""},
-		"too late": {2 * time.Second, 3 * time.Second,
+"id":4 at 4s, tool true, prompt false`, "",
+		},
+		"too late": {
+			2 * time.Second, 3 * time.Second,
 			`"id":1 at 0s, tool false, prompt false
 "id":2 at 2s, tool false, prompt false
 "id":3 at 2s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
-"id":4 at 4s, tool true, prompt false`, `learn the lists of connector lib: context deadline exceeded`},
-		"no waiting": {0, 3 * time.Second,
+"id":4 at 4s, tool true, prompt false`, `learn the lists of connector lib: context deadline exceeded`,
+		},
+		"no waiting": {
+			0, 3 * time.Second,
 			`"id":1 at 0s, tool false, prompt false
 "id":2 at 0s, tool false, prompt false
 "id":3 at 0s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
 list_changed at 3s, tool false, prompt false
-"id":4 at 4s, tool true, prompt false`, ""},
+"id":4 at 4s, tool true, prompt false`, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
