@@ -39,10 +39,10 @@ type Metrics struct {
 	embedQueued                             *prometheus.GaugeVec
 	embedBatch, embedDuration               *prometheus.HistogramVec
 
-	toolCalls, toolHits *prometheus.CounterVec
-	toolDuration        *prometheus.HistogramVec
-	toolBreaker         *prometheus.GaugeVec
-	auditSyncs          prometheus.Counter
+	toolCalls, toolHits, toolStillGood *prometheus.CounterVec
+	toolDuration                       *prometheus.HistogramVec
+	toolBreaker                        *prometheus.GaugeVec
+	auditSyncs                         prometheus.Counter
 }
 
 // NewMetrics registers all metrics; version labels hearth_build_info.
@@ -65,6 +65,7 @@ func NewMetrics(version string) *Metrics {
 	}
 	m.toolCalls = counter("tool_calls_total", "Calls of tools of connectors, by outcome: ok, tool_error, or the code of the error.", "connector", "tool", "outcome")
 	m.toolHits = counter("tool_cache_hits_total", "Calls whose result was given again without a call.", "connector", "tool")
+	m.toolStillGood = counter("tool_cache_revalidated_total", "Calls whose result was given again after the service said that it still holds.", "connector", "tool")
 	m.toolDuration = histogram("tool_duration_seconds", "From the call of a tool to its result.", seconds, "connector", "tool")
 	m.toolBreaker = gauge("connector_breaker_open", "1 while a connector is not called because its calls failed.", "connector")
 	m.auditSyncs = counter("audit_syncs_total", "Times that the audit file was made durable; one serves all calls of tools that wait for it.").WithLabelValues()
@@ -277,6 +278,12 @@ func (m *Metrics) ToolCalled(connector, tool, outcome string, d time.Duration) {
 // ToolCacheHit counts a result that was given again.
 func (m *Metrics) ToolCacheHit(connector, tool string) {
 	m.toolHits.WithLabelValues(connector, tool).Inc()
+}
+
+// ToolRevalidated counts a result that was given again after its service said that it
+// still holds.
+func (m *Metrics) ToolRevalidated(connector, tool string) {
+	m.toolStillGood.WithLabelValues(connector, tool).Inc()
 }
 
 // BreakerOpen says whether a connector is being called.

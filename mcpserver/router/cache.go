@@ -10,7 +10,8 @@ import (
 )
 
 // cache gives results of tools that only read again, to the same principal, while
-// the tool's definition is the same. The least lately used go first.
+// the tool's definition is the same. What has validators stays after its time, to be
+// asked for by them. The least lately used go first.
 type cache struct {
 	most int64
 
@@ -39,23 +40,35 @@ func (e *Entry) cacheKey(caller inference.Caller, arguments json.RawMessage) str
 	return digest([]byte(caller.Principal), []byte(caller.Tenant), []byte(e.Definition), arguments)
 }
 
-func (c *cache) get(key string, now time.Time) *Result {
+// get returns a result, and whether its time is not over. One that is over has
+// validators.
+func (c *cache) get(key string, now time.Time) (r *Result, fresh bool) {
 	if key == "" {
-		return nil
+		return nil, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.all[key]
 	if el == nil {
-		return nil
+		return nil, false
 	}
 	one := el.Value.(*cached)
-	if !now.Before(one.until) {
+	fresh = now.Before(one.until)
+	if !fresh && one.result.Validators == nil {
 		c.drop(el)
-		return nil
+		return nil, false
 	}
 	c.order.MoveToFront(el)
-	return one.result
+	return one.result, fresh
+}
+
+// forget drops a result, if it is there.
+func (c *cache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.all[key]; el != nil {
+		c.drop(el)
+	}
 }
 
 func (c *cache) put(key string, r *Result, until time.Time) {
@@ -85,6 +98,9 @@ func (c *cache) drop(el *list.Element) {
 // sizeOf is about what a result takes, in bytes.
 func sizeOf(r *Result) int {
 	n := 256 + len(r.Structured) + len(r.Meta)
+	if v := r.Validators; v != nil {
+		n += len(v.ETag) + len(v.LastModified)
+	}
 	for i := range r.Content {
 		c := &r.Content[i]
 		n += 256 + len(c.Text) + len(c.Data) + len(c.Contents.Text) + len(c.Contents.Blob) + len(c.Annotations) + len(c.Resource.URI)

@@ -123,15 +123,29 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		record.Rule, record.Approval = "approved by a person", id
 	}
 	key := e.cacheKey(q.Caller, arguments)
-	if cached := r.cache.get(key, now()); cached != nil && why == "" {
-		r.observe.ToolCacheHit(e.Label, e.Tool.Name)
-		record.Cached = true
-		r.taint.note(q, cached, now())
-		return r.deliver(ctx, q, e, cached, record)
+	var kept *Result // a result whose time is over, and that can be asked for
+	var known *Validators
+	if why == "" {
+		var fresh bool
+		if kept, fresh = r.cache.get(key, now()); fresh {
+			r.observe.ToolCacheHit(e.Label, e.Tool.Name)
+			record.Cached = true
+			r.taint.note(q, kept, now())
+			return r.deliver(ctx, q, e, kept, record)
+		}
+		if kept != nil {
+			known = kept.Validators
+		}
 	}
-	result, err := r.limited(ctx, q, e, arguments, record)
+	result, err := r.limited(ctx, q, e, arguments, known, record)
 	if err != nil {
 		return nil, err
+	}
+	if result.Unchanged {
+		r.observe.ToolRevalidated(e.Label, e.Tool.Name)
+		r.cache.put(key, kept, now().Add(e.cacheable))
+		r.taint.note(q, kept, now())
+		return r.deliver(ctx, q, e, kept, record)
 	}
 	// What is changed is a copy: a connector may give the same result twice.
 	mine := *result
@@ -143,7 +157,11 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		r.redactResult(result)
 		e.withhold(result)
 	}
-	if e.cacheable > 0 && !result.IsError {
+	switch {
+	case e.cacheable <= 0:
+	case result.NotKept:
+		r.cache.forget(key)
+	case !result.IsError:
 		r.cache.put(key, result, now().Add(e.cacheable))
 	}
 	r.taint.note(q, result, now())
@@ -151,7 +169,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 }
 
 // limited calls within the limits of principal and connector.
-func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, record *Record) (*Result, error) {
+func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, known *Validators, record *Record) (*Result, error) {
 	c := e.connector
 	done, err := r.principals.take(q.Caller.Principal, now())
 	if err != nil {
@@ -189,9 +207,13 @@ func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments js
 		free()
 		return nil, fmt.Errorf("%w: this very call was made meanwhile, by the same approval", inference.ErrApproval)
 	}
-	result, err := r.run(ctx, q, e, arguments, free)
-	if err == nil {
+	result, err := r.run(ctx, q, e, arguments, known, free)
+	switch {
+	case err != nil:
+	case !result.Unchanged:
 		err = e.keepsItsWord(result)
+	case known == nil:
+		err = fmt.Errorf("%s says that a result still holds, and there is none", e.Name)
 	}
 	return r.judged(ctx, q, e, record, result, err, probe)
 }
@@ -249,7 +271,7 @@ func (r *Router) judged(ctx context.Context, q *Request, e *Entry, record *Recor
 
 // run calls the connector, and answers at the deadline whether the connector does
 // or not. free is called when it has.
-func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, free func()) (*Result, error) {
+func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, known *Validators, free func()) (*Result, error) {
 	type answer struct {
 		result *Result
 		err    error
@@ -270,7 +292,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 			answers <- a
 		}()
 		a.result, a.err = c.run.Run(ctx, &Call{
-			ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant,
+			ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant, Known: known,
 			Progress: progress.tell, Peer: q.Peer, Log: progress.say,
 		})
 		if a.err == nil && a.result == nil {

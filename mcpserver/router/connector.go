@@ -74,6 +74,10 @@ type Call struct {
 	Arguments json.RawMessage
 	// Principal and Tenant say on whose behalf the call is made.
 	Principal, Tenant string
+	// Known are the validators of a result of the same call whose time in the cache is
+	// over; nil: there is none. Where they still hold, the answer may be a Result that
+	// is Unchanged.
+	Known *Validators
 	// Progress tells who asked how far the call is. It is never nil, is safe for
 	// concurrent use and does not block; nothing is told after Run has returned.
 	Progress func(Progress)
@@ -112,6 +116,15 @@ type Result struct {
 	Untrusted bool
 	// Meta is the member _meta of another MCP server's result; nil: none.
 	Meta json.RawMessage
+
+	// Validators are by what may be asked later whether the result still holds; nil:
+	// it cannot be asked.
+	Validators *Validators
+	// Unchanged says that the result that Call.Known are of still holds. Nothing else
+	// is set.
+	Unchanged bool
+	// NotKept says that the service does not want the result to be kept in a cache.
+	NotKept bool
 
 	// withheld says that the structured content was left out: redacted, it breaks the
 	// tool's own schema.

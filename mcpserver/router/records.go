@@ -38,6 +38,7 @@ type Journal interface {
 type Observer interface {
 	ToolCalled(connector, tool, outcome string, d time.Duration)
 	ToolCacheHit(connector, tool string)
+	ToolRevalidated(connector, tool string)
 	BreakerOpen(connector string, open bool)
 }
 
@@ -50,4 +51,5 @@ type noObserver struct{}
 
 func (noObserver) ToolCalled(_, _, _ string, _ time.Duration) {}
 func (noObserver) ToolCacheHit(_, _ string)                   {}
+func (noObserver) ToolRevalidated(_, _ string)                {}
 func (noObserver) BreakerOpen(string, bool)                   {}

@@ -21,7 +21,8 @@ type Database interface {
 
 // runner does what a tool does.
 type runner interface {
-	run(ctx context.Context, args arguments) (*router.Result, error)
+	// run runs it; known are of a result that may be asked for again.
+	run(ctx context.Context, args arguments, known *router.Validators) (*router.Result, error)
 	close()
 }
 
@@ -84,7 +85,7 @@ func (t *Tools) Run(ctx context.Context, c *router.Call) (*router.Result, error)
 	if err := dec.Decode(&args); err != nil {
 		return nil, toolError("the arguments cannot be read: %v", err)
 	}
-	return r.run(ctx, args)
+	return r.run(ctx, args, c.Known)
 }
 
 // Close frees what is kept between calls.

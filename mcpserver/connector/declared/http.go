@@ -120,11 +120,12 @@ type httpRunner struct {
 
 func (r *httpRunner) close() { r.guard.Close() }
 
-func (r *httpRunner) run(ctx context.Context, args arguments) (*router.Result, error) {
+func (r *httpRunner) run(ctx context.Context, args arguments, known *router.Validators) (*router.Result, error) {
 	req, err := r.request(ctx, args)
 	if err != nil {
 		return nil, err
 	}
+	known.Ask(req)
 	resp, err := r.guard.Client().Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -141,10 +142,17 @@ func (r *httpRunner) run(ctx context.Context, args arguments) (*router.Result, e
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, toolError("the answer of the service broke off: %s", netguard.Explain(err))
+	case resp.StatusCode == http.StatusNotModified && known.Asked(resp):
+		return &router.Result{Unchanged: true}, nil
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, toolError("the service answered %d %s: %s", resp.StatusCode, http.StatusText(resp.StatusCode), excerpt(data))
 	}
-	return r.result(data)
+	result, err := r.result(data)
+	if err != nil {
+		return nil, err
+	}
+	result.Of(resp)
+	return result, nil
 }
 
 func (r *httpRunner) request(ctx context.Context, args arguments) (*http.Request, error) {

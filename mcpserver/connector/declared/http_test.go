@@ -107,7 +107,7 @@ func TestHTTP(t *testing.T) {
 		t.Errorf("an empty segment: %s", got)
 	}
 	t.Setenv("HEARTH_TEST_TOKEN", "x\r\nX-Evil: 1")
-	if _, err := c.runners["get"].run(t.Context(), arguments{"name": "x"}); err == nil || strings.Contains(err.Error(), "Evil") {
+	if _, err := c.runners["get"].run(t.Context(), arguments{"name": "x"}, nil); err == nil || strings.Contains(err.Error(), "Evil") {
 		t.Errorf("a secret that is no header: %v", err)
 	}
 }

@@ -150,7 +150,7 @@ type programRunner struct {
 
 func (r *programRunner) close() {}
 
-func (r *programRunner) run(ctx context.Context, args arguments) (*router.Result, error) {
+func (r *programRunner) run(ctx context.Context, args arguments, _ *router.Validators) (*router.Result, error) {
 	argv, err := r.argv(args)
 	if err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ type sqlRunner struct {
 
 func (r *sqlRunner) close() {}
 
-func (r *sqlRunner) run(ctx context.Context, args arguments) (*router.Result, error) {
+func (r *sqlRunner) run(ctx context.Context, args arguments, _ *router.Validators) (*router.Result, error) {
 	params := make([]any, len(r.query.names))
 	for i, name := range r.query.names {
 		switch v := args[name].(type) {

@@ -40,7 +40,7 @@ func (c *Connector) Run(ctx context.Context, call *router.Call) (*router.Result,
 	}
 	use, _ := s.choose(o)
 	for again := false; ; again = true {
-		resp, sent, err := c.send(ctx, s, o, out, use)
+		resp, sent, err := c.send(ctx, s, o, out, use, call.Known)
 		if err != nil {
 			return nil, c.failure(ctx, err)
 		}
@@ -49,7 +49,15 @@ func (c *Connector) Run(ctx context.Context, call *router.Call) (*router.Result,
 			continue
 		}
 		defer resp.Body.Close()
-		return c.answer(ctx, o, resp, sent)
+		if resp.StatusCode == http.StatusNotModified && call.Known.Asked(resp) {
+			return &router.Result{Unchanged: true}, nil
+		}
+		result, err := c.answer(ctx, o, resp, sent)
+		if err != nil {
+			return nil, err
+		}
+		result.Of(resp)
+		return result, nil
 	}
 }
 
@@ -62,7 +70,7 @@ func renewed(use []*credential) bool {
 	return any
 }
 
-func (c *Connector) send(ctx context.Context, s *service, o *operation, out *sending, use []*credential) (*http.Response, secrets, error) {
+func (c *Connector) send(ctx context.Context, s *service, o *operation, out *sending, use []*credential, known *router.Validators) (*http.Response, secrets, error) {
 	r, err := out.httpRequest(ctx, o.method)
 	if err != nil {
 		return nil, nil, err
@@ -76,6 +84,7 @@ func (c *Connector) send(ctx context.Context, s *service, o *operation, out *sen
 			return nil, nil, err
 		}
 	}
+	known.Ask(r)
 	resp, err := s.client.Do(r)
 	return resp, sent, err
 }

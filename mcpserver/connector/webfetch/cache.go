@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"sync"
 	"time"
+
+	"hearth/mcpserver/router"
 )
 
 // Bounds of a cache: entries, and bytes of what they hold.
@@ -76,7 +78,7 @@ type page struct {
 	notes     []string
 	partOnly  bool // text is the main part of the page, there is more
 	// What the host said about keeping it.
-	fresh        time.Time // until then it is given without asking
-	keep         bool
-	etag, modify string
+	fresh      time.Time // until then it is given without asking
+	keep       bool
+	validators *router.Validators // by what it is asked whether it changed; nil: it cannot be
 }

@@ -53,11 +53,8 @@ func (f *Connector) page(ctx context.Context, tenant string, u *url.URL, whole b
 	}
 	r.Header.Set("Accept", "text/html, application/xhtml+xml, text/markdown, text/plain, application/json, */*;q=0.5")
 	r.Header.Set("Accept-Encoding", encodings)
-	if old != nil && old.etag != "" {
-		r.Header.Set("If-None-Match", old.etag)
-	}
-	if old != nil && old.modify != "" {
-		r.Header.Set("If-Modified-Since", old.modify)
+	if old != nil {
+		old.validators.Ask(r)
 	}
 	resp, err := f.client.Do(r)
 	if err != nil {
@@ -65,7 +62,7 @@ func (f *Connector) page(ctx context.Context, tenant string, u *url.URL, whole b
 	}
 	defer resp.Body.Close()
 	f.log.Debug().Str("host", u.Host).Int("status", resp.StatusCode).Msg("page fetched")
-	if resp.StatusCode == http.StatusNotModified && old != nil {
+	if resp.StatusCode == http.StatusNotModified && old != nil && old.validators.Asked(resp) {
 		again := *old
 		again.fetched = time.Now().UTC()
 		again.fresh, again.keep = f.freshness(resp.Header)
@@ -87,7 +84,7 @@ func (f *Connector) read(resp *http.Response, whole bool) (*page, error) {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, &router.ToolError{Message: statusText(resp)}
 	}
-	p := &page{url: resp.Request.URL.String(), fetched: time.Now().UTC(), etag: resp.Header.Get("ETag"), modify: resp.Header.Get("Last-Modified")}
+	p := &page{url: resp.Request.URL.String(), fetched: time.Now().UTC(), validators: router.ValidatorsOf(resp)}
 	p.fresh, p.keep = f.freshness(resp.Header)
 	// What is no text by its header is not read.
 	header := resp.Header.Get("Content-Type")
