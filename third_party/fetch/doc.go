@@ -18,13 +18,15 @@
 //	cuda           compile the CUDA backend into build/out/lib
 //	venv           make the Python environment of the tests and print its python
 //	chroma         fetch the vector store that tests call, print its folder
+//	mysql          fetch a MySQL server with its libraries, print its folder
 //	searxng        make a Python environment with SearXNG and print its python
 //	llamaindex     make a Python environment with LlamaIndex and print its python
 //	npm            fetch the Node.js packages of the tests and print their folder
 //
 // What is fetched is named, with version and sha256, in third_party/pins.json
 // (tests/requirements.txt, tests/searxng and tests/llamaindex for the Python
-// environments, tests/npm for Node.js); nothing else is. A file becomes visible
+// environments, tests/npm for Node.js); nothing else is, but for what Debian's
+// package manager brings (prerequisites, mysql). A file becomes visible
 // under its name only after its checksum was found right.
 //
 // Everything lands in a cache outside the checkout, $XDG_CACHE_HOME/hearth
@@ -36,6 +38,7 @@
 //	native/KEY/     one native build; KEY hashes pin, flags and compiler
 //	models/         model files
 //	chroma/         the vector store that tests call, one folder for each version
+//	mysql/          MySQL servers, one folder for each version
 //	venv/KEY/       one Python environment; KEY hashes requirements and python
 //	npm/KEY/        Node.js and its packages; KEY hashes tests/npm and processor
 //	locks/          one lock file for each thing that one process may make

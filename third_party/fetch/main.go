@@ -15,7 +15,7 @@ import (
 
 // errUsage marks a command line that names no command, or one too many.
 var errUsage = errors.New("usage: go run ./third_party/fetch COMMAND, one of: " +
-	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, rank-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv, searxng, llamaindex, npm, chroma")
+	"prerequisites [--install], source, model, embedding-model, tool-model, window-model, rank-model, tools, native [--all-variants], sanitized, yardsticks, cuda, venv, searxng, llamaindex, npm, chroma, mysql")
 
 // app holds what all commands share. Answers for other programs go to out, what
 // a person reads to messages.
@@ -86,6 +86,8 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return a.cuda(ctx)
 	case "chroma":
 		return a.print(a.chroma(ctx))
+	case "mysql":
+		return a.print(a.mysql(ctx))
 	case "venv":
 		return a.print(a.venv(ctx, "tests/requirements.txt"))
 	case "searxng":

@@ -179,6 +179,9 @@ func (m *mysqlServer) run(ctx context.Context, s *statement) (*rowset, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if errors.Is(err, errUnprepared) {
+			return nil, err // and the connection is gone
+		}
 		// The statement failed and its transaction is ended; the connection is as it was.
 		clean = m.end(ctx, conn, "ROLLBACK") == nil && leavesNothing(s.text)
 		return nil, mysqlError(err)
@@ -230,7 +233,7 @@ func (m *mysqlServer) kill(id int64) {
 // Kill ends the connection: the driver reads all rows of a result before it
 // closes it, and behind the bounds that may be many.
 func (m *mysqlServer) statement(ctx context.Context, conn *sql.Conn, s *statement, kill func()) (*rowset, error) {
-	stmt, err := conn.PrepareContext(ctx, s.text)
+	stmt, err := prepared(ctx, conn, s.text)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +257,20 @@ func (m *mysqlServer) statement(ctx context.Context, conn *sql.Conn, s *statemen
 		}
 	}
 	return &c.set, nil
+}
+
+// errUnprepared says that the server did not prepare a statement and gave no reason.
+var errUnprepared = toolError("the server cannot take this statement apart from its values: it is none that reads or changes rows")
+
+// prepared prepares a statement. MySQL answers some that it does not prepare, such as
+// SET GLOBAL, with less than the driver reads without looking, which panics.
+func prepared(ctx context.Context, conn *sql.Conn, text string) (stmt *sql.Stmt, err error) {
+	defer func() {
+		if recover() != nil {
+			stmt, err = nil, errUnprepared
+		}
+	}()
+	return conn.PrepareContext(ctx, text)
 }
 
 func (m *mysqlServer) collect(rows *sql.Rows, c *collector) error {
