@@ -2,18 +2,20 @@ package netguard_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"code.dny.dev/ssrf"
 
 	"hearth/internal/netguard"
+	"hearth/internal/testkit"
 )
 
 // What CheckURL takes is http or https, has no user, and its host is a name or a
 // public address in the one spelling that every program reads alike.
 func FuzzCheckURL(f *testing.F) {
-	for _, raw := range battery {
+	for _, raw := range slices.Concat(testkit.Encodings, testkit.Inside) {
 		f.Add(strings.ReplaceAll(raw, "PORT", "80"))
 	}
 	for _, raw := range []string{"https://example.com/a?b=c#d", "http://bücher.example/", "http://1.1.1.1:443/", "https://[2606:4700:4700::1111]/"} {

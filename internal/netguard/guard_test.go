@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hearth/internal/netguard"
+	"hearth/internal/testkit"
 )
 
 // serveOn serves on an address of this machine and returns its port.
@@ -50,8 +51,8 @@ const outside = "127.0.0.2"
 // A name server answers with an address that may be reached the first time, and
 // with one inside ever after. A check apart from the connection would be passed.
 func TestRebindingReachesNothing(t *testing.T) {
-	port, reached := startCanary(t) // listens on both addresses
-	servers, resolver := startNameServer(t, func(name string, n int) []netip.Addr {
+	port, reached := testkit.StartCanary(t) // listens on both addresses
+	servers, resolver := testkit.StartNameServer(t, func(name string, n int) []netip.Addr {
 		switch {
 		case name == "rebind.test" && n == 0:
 			return []netip.Addr{netip.MustParseAddr(outside)}
@@ -93,15 +94,15 @@ func TestRebindingReachesNothing(t *testing.T) {
 	if n := reached.Load(); n != 1 {
 		t.Errorf("%d connections reached the server, one was allowed", n)
 	}
-	if n := servers.count("rebind.test"); n < 6 {
+	if n := servers.Count("rebind.test"); n < 6 {
 		t.Errorf("the name server was asked %d times: the requests did not resolve anew", n)
 	}
 }
 
 // Of several addresses of a name those that are allowed are tried.
 func TestForbiddenAddressesOfANameArePassedOver(t *testing.T) {
-	port, reached := startCanary(t)
-	_, resolver := startNameServer(t, func(string, int) []netip.Addr {
+	port, reached := testkit.StartCanary(t)
+	_, resolver := testkit.StartNameServer(t, func(string, int) []netip.Addr {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr(outside), netip.MustParseAddr("10.0.0.1")}
 	})
 	g := newGuard(t, netguard.Options{Policy: netguard.Policy{Allow: []string{outside}, Ports: []int{atoi(t, port)}}, Resolver: resolver})
@@ -116,8 +117,8 @@ func TestForbiddenAddressesOfANameArePassedOver(t *testing.T) {
 }
 
 func TestANameThatIsAllowedMayLeadInside(t *testing.T) {
-	port, _ := startCanary(t)
-	_, resolver := startNameServer(t, insideAnswer)
+	port, _ := testkit.StartCanary(t)
+	_, resolver := testkit.StartNameServer(t, testkit.InsideAnswer)
 	g := newGuard(t, netguard.Options{Policy: netguard.Policy{Allow: []string{"loopback.test:" + port, "metadata.test:*", "multicast.test:*", "azure.test:*", "unspecified.test:*"}}, Resolver: resolver})
 	resp, err := g.Client().Get("http://loopback.test:" + port + "/")
 	if err != nil {
@@ -132,8 +133,8 @@ func TestANameThatIsAllowedMayLeadInside(t *testing.T) {
 }
 
 func TestRedirectsInsideAreNotFollowed(t *testing.T) {
-	port, reached := startCanary(t)
-	_, resolver := startNameServer(t, insideAnswer)
+	port, reached := testkit.StartCanary(t)
+	_, resolver := testkit.StartNameServer(t, testkit.InsideAnswer)
 	n := 0
 	out := serveOn(t, outside, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.Query().Get("to"))
@@ -368,7 +369,7 @@ func TestExplainTellsNoSecrets(t *testing.T) {
 	}
 	addr := free.Addr().String()
 	free.Close()
-	_, resolver := startNameServer(t, insideAnswer)
+	_, resolver := testkit.StartNameServer(t, testkit.InsideAnswer)
 	g := newGuard(t, netguard.Options{Policy: netguard.Policy{Allow: []string{outside + ":*"}}, Resolver: resolver})
 	for _, tt := range []struct{ url, want string }{
 		{"http://" + addr + "/?key=s3cret", "refused the connection"},

@@ -2,8 +2,26 @@ package sqldb
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"testing"
 )
+
+// enough returns the attempts in their order, each once. A hundred have to be there.
+func enough(t *testing.T, attempts []string) []string {
+	t.Helper()
+	seen := map[string]bool{}
+	all := slices.DeleteFunc(attempts, func(text string) bool {
+		was := seen[text]
+		seen[text] = true
+		return was
+	})
+	t.Logf("%d attempts", len(all))
+	if len(all) < 100 {
+		t.Errorf("%d attempts are too few", len(all))
+	}
+	return all
+}
 
 // sqliteAttempts are statements that would change something, or reach outside.
 func sqliteAttempts(path string) (out []string) {

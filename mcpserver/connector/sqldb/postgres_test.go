@@ -112,11 +112,7 @@ func testPostgresRoles(t *testing.T, server *testkit.Postgres) {
 func testPostgresEscapes(t *testing.T, server *testkit.Postgres, cfg Config) {
 	before := server.Dump(t)
 	d := open(t, cfg)
-	attempts := postgresAttempts()
-	if len(attempts) < 100 {
-		t.Fatalf("only %d attempts", len(attempts))
-	}
-	for _, text := range attempts {
+	for _, text := range enough(t, postgresAttempts()) {
 		_, _, _ = call(t, d, "query", obj{"sql": text})
 		// The rules behind the first words hold by themselves.
 		_, _ = d.SQL(context.Background(), text, nil, false)

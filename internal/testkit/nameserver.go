@@ -1,4 +1,4 @@
-package netguard_test
+package testkit
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer is a name server on this machine whose answers a test decides about.
-type nameServer struct {
+// NameServer is a name server on this machine whose answers a test decides about.
+type NameServer struct {
 	mu sync.Mutex
 	// answer gives the addresses of a name, without the last dot; n counts how often
 	// that name was asked for before, for the type of that question.
@@ -21,14 +21,14 @@ type nameServer struct {
 	conn   net.PacketConn
 }
 
-// startNameServer starts one, and returns a resolver that asks it and no other.
-func startNameServer(t testing.TB, answer func(name string, n int) []netip.Addr) (*nameServer, *net.Resolver) {
+// StartNameServer starts one for a test, and returns a resolver that asks it and no other.
+func StartNameServer(t testing.TB, answer func(name string, n int) []netip.Addr) (*NameServer, *net.Resolver) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &nameServer{answer: answer, asked: map[string]int{}, conn: conn}
+	s := &NameServer{answer: answer, asked: map[string]int{}, conn: conn}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -44,7 +44,7 @@ func startNameServer(t testing.TB, answer func(name string, n int) []netip.Addr)
 	}}
 }
 
-func (s *nameServer) serve() {
+func (s *NameServer) serve() {
 	buf := make([]byte, 1500)
 	for {
 		n, from, err := s.conn.ReadFrom(buf)
@@ -82,8 +82,8 @@ func (s *nameServer) serve() {
 	}
 }
 
-// count says how often a name was asked for, for IPv4 addresses.
-func (s *nameServer) count(name string) int {
+// Count says how often a name was asked for, for IPv4 addresses.
+func (s *NameServer) Count(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked["TypeA "+name]
