@@ -284,6 +284,12 @@ func TestPagesAreKeptAsTheirHostLets(t *testing.T) {
 	if n, last := rec.count("/robots.txt"); n != 1 || last.UserAgent() != "Test/1" || last.Header.Get("Cookie") != "" {
 		t.Errorf("robots.txt: %d times", n)
 	}
+	for path, want := range map[string]bool{"/etag": false, "/nocache": false, "/nostore": true} {
+		r, err := f.Run(t.Context(), &router.Call{Tool: "fetch", Arguments: []byte(`{"url":"` + s.URL + path + `"}`)})
+		if err != nil || r.NotKept != want {
+			t.Errorf("%s: a result not to be kept: %t, %v", path, r != nil && r.NotKept, err)
+		}
+	}
 	text = "second"
 	if got := get("/nocache"); got != "second" {
 		t.Errorf("after a change: %q", got)

@@ -129,7 +129,12 @@ func (f *Connector) Run(ctx context.Context, c *router.Call) (*router.Result, er
 	if err != nil {
 		return nil, err
 	}
-	return p.part(a.Start, a.Length)
+	result, err := p.part(a.Start, a.Length)
+	if err != nil {
+		return nil, err
+	}
+	result.NotKept = !p.keep
+	return result, nil
 }
 
 // Close ends the calls in flight, and waits for them until ctx ends.
