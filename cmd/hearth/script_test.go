@@ -51,6 +51,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MODEL", model)
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CACHE_HOME", cache)
+			// A program would sleep for a second at its end, for races of what still runs.
+			e.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 			e.Setenv("HEARTH_BIN", filepath.Join(dirOf(e.Getenv("PATH")), "hearth"))
 			e.Values[serversKey{}] = &servers{byName: map[string]*server{}}
 			return nil
