@@ -29,7 +29,7 @@ const (
 // generated is how many tokens each prompt gets; least is how many of them have
 // to be compared where no near tie comes first.
 const (
-	generated = 40
+	generated = 34
 	least     = 32
 )
 

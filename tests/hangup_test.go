@@ -15,7 +15,7 @@ import (
 // TestThousandHangUps lets clients go away at random tokens: before the answer
 // began, in the middle, right at the end. Nothing of them may remain.
 func TestThousandHangUps(t *testing.T) {
-	const clients, together, tokens = 1000, 24, 12
+	const clients, together, tokens = 1000, 24, 8
 	hearth := startHearth(t)
 	one := func(seed int) map[string]any {
 		return map[string]any{"prompt": fmt.Sprintf("Number %d is", seed), "max_tokens": tokens, "temperature": 0, "stream": true}
