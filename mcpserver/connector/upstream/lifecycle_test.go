@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,8 +114,18 @@ func TestAwaitListsFails(t *testing.T) {
 // who came while the session had just been made, and it is known at once the next time.
 func TestAwaitLists(t *testing.T) {
 	cfg := hostile(t, "kind")
-	for range 2 {
+	for again := range 2 {
 		u := open(t, cfg)
+		var told atomic.Bool
+		u.OnChange(func(router.Change) {
+			for range 1000 {
+				runtime.Gosched() // whoever need not wait for this gets ahead
+			}
+			told.Store(true)
+		})
+		if len(u.Tools()) > 0 { // it was told before anybody heard
+			told.Store(true)
+		}
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
@@ -122,6 +134,9 @@ func TestAwaitLists(t *testing.T) {
 				}
 				if got := fmt.Sprint(names(u.Tools())); got != "[a_b]" {
 					t.Errorf("it offers %s", got)
+				}
+				if !told.Load() && again == 0 {
+					t.Error("that was not told yet")
 				}
 			})
 		}

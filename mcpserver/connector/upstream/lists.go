@@ -247,8 +247,12 @@ func (u *Upstream) accept(lists *remembered) {
 	u.knows()
 }
 
-// renew makes the offer anew from what is remembered and approved.
+// renew makes the offer anew from what is remembered and approved. When it returns,
+// what changed was told, by whichever renewal found it: what one remembers in its file
+// is at once seen by the watch of that file, which renews, too.
 func (u *Upstream) renew() {
+	u.renewing.Lock()
+	defer u.renewing.Unlock()
 	next := u.offer()
 	u.mu.Lock()
 	before := u.offered

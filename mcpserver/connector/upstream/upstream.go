@@ -63,6 +63,7 @@ type Upstream struct {
 	known chan struct{} // closed when what the server offers was told
 	knows func()        // closes it
 
+	renewing  sync.Mutex  // held while the offer is made anew and told
 	relisting atomic.Bool // lists are about to be read again
 	relists   *bucket
 
