@@ -17,6 +17,9 @@
 // another question of that kind asks for. A call is valid if the tool's JSON Schema,
 // as /v1/tools shows it, accepts its arguments.
 //
-// It prints tables and, with -v, each question; -out names a file for all of it as
-// JSON. One question is asked at a time; it ends the servers that it started.
+// It prints a line when a side is done, tables at the end and, with -v, each
+// question; -out names a file for all of it as JSON, which is written anew after each
+// answer, so that a run that is cut off leaves what it has. -sides and -questions
+// choose who is asked what. One question is asked at a time; it ends the servers that
+// it started.
 package main

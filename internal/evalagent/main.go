@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +30,8 @@ type settings struct {
 	tokens   int
 	all      bool
 	verbose  bool
+	sides    []side
+	chosen   chosen
 }
 
 // label names the connector whose tools a question is asked with.
@@ -43,8 +44,8 @@ func (s *settings) label(q *question) string {
 
 // side is who is asked.
 type side struct {
-	name string
-	ask  func(context.Context, *settings, *ground, *question) (answer, error)
+	key, name string
+	ask       func(context.Context, *settings, *ground, *question) (answer, error)
 }
 
 // The sides, in the order in which they are asked.
@@ -55,11 +56,11 @@ const (
 )
 
 var sides = []side{
-	{sideHearth, askHearth},
-	{sidePlain, func(ctx context.Context, s *settings, g *ground, q *question) (answer, error) {
+	{"hearth", sideHearth, askHearth},
+	{"plain", sidePlain, func(ctx context.Context, s *settings, g *ground, q *question) (answer, error) {
 		return askPlain(ctx, s, g, q, false)
 	}},
-	{sideLenient, func(ctx context.Context, s *settings, g *ground, q *question) (answer, error) {
+	{"lenient", sideLenient, func(ctx context.Context, s *settings, g *ground, q *question) (answer, error) {
 		return askPlain(ctx, s, g, q, true)
 	}},
 }
@@ -78,72 +79,119 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	set.IntVar(&s.tokens, "tokens", 400, "that the model may write for one question")
 	set.BoolVar(&s.all, "all-tools", false, "offer each question the tools of all connectors, not those that find its value")
 	set.BoolVar(&s.verbose, "v", false, "show each question, call and answer")
+	names := set.String("sides", "hearth,plain,lenient", "who is asked, in this order")
+	set.Var(&s.chosen, "questions", "which: kinds ("+strings.Join(kinds, ", ")+") or numbers from 1 to 30, with commas; none: all")
 	if err := set.Parse(args); err != nil {
 		return err
 	}
 	if s.model == "" || s.seeds < 1 || s.each < 1 || s.each > 10 || s.rounds < 1 || s.tokens < 1 {
 		return errors.New("name the model's file by -model; -seeds, -each (to 10), -rounds and -tokens are 1 at least")
 	}
+	var err error
+	if s.sides, err = chooseSides(*names); err != nil {
+		return err
+	}
 	for s.seed == 0 {
 		s.seed = uint64(rand.Uint32())
 	}
 	r := &report{Model: strings.TrimSuffix(filepath.Base(s.model), ".gguf"), Args: args, Began: time.Now().UTC(), Rounds: s.rounds, Tokens: s.tokens, AllTools: s.all}
-	var err error
 	if r.Hearth, r.Llama, err = s.programs.Versions(ctx); err != nil {
 		return err
 	}
 	for i := range s.seeds {
 		seed := s.seed + uint64(i)
-		lines, err := s.measure(ctx, seed, messages)
-		if err != nil {
-			return fmt.Errorf("seed %d: %w", seed, err)
+		r.Seeds = append(r.Seeds, seed)
+		if err = s.measure(ctx, seed, r, messages); err != nil {
+			err = fmt.Errorf("seed %d: %w", seed, err)
+			break
 		}
-		r.Seeds, r.Lines = append(r.Seeds, seed), append(r.Lines, lines...)
 	}
-	r.sum()
-	text, err := json.MarshalIndent(r, "", " ")
+	r.Whole = err == nil
+	if failed := r.save(s.out); failed != nil {
+		return errors.Join(err, failed)
+	}
+	r.print(out) // of a run that was cut off, too: what it has is in r
 	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
+		return err
 	}
-	if err := os.WriteFile(s.out, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	r.print(out)
 	return r.verdict()
 }
 
-// measure asks all sides the questions of one seed.
-func (s *settings) measure(ctx context.Context, seed uint64, messages io.Writer) (lines []line, err error) {
+// chooseSides reads the sides of a run.
+func chooseSides(names string) (out []side, err error) {
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(sides, func(s side) bool { return s.key == name })
+		if i < 0 || slices.ContainsFunc(out, func(s side) bool { return s.key == name }) {
+			return nil, fmt.Errorf("-sides %s: %q is none, or is there twice; there are hearth, plain and lenient", names, name)
+		}
+		out = append(out, sides[i])
+	}
+	return out, nil
+}
+
+// chosen are the questions of a run by number, from 1; nil: all.
+type chosen []int
+
+func (c *chosen) String() string { return strings.Trim(fmt.Sprint([]int(*c)), "[]") }
+
+// Set reads kinds and numbers.
+func (c *chosen) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		if k := slices.Index(kinds, word); k >= 0 {
+			for i := range perKind {
+				*c = append(*c, k*perKind+i+1)
+			}
+			continue
+		}
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 || n > len(kinds)*perKind {
+			return fmt.Errorf("%q is neither a kind (%s) nor a number from 1 to %d", word, strings.Join(kinds, ", "), len(kinds)*perKind)
+		}
+		*c = append(*c, n)
+	}
+	return nil
+}
+
+// asks says whether question i, from 0, is one of the run.
+func (s *settings) asks(i int) bool {
+	return i%perKind < s.each && (s.chosen == nil || slices.Contains(s.chosen, i+1))
+}
+
+// measure asks the sides the questions of one seed. After each answer, r is on disk:
+// a run that is cut off leaves what it has.
+func (s *settings) measure(ctx context.Context, seed uint64, r *report, messages io.Writer) (err error) {
 	g, err := newGround(ctx, s, newWorld(seed))
 	defer func() { err = errors.Join(err, g.close()) }()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, side := range sides {
-		asked := map[string]int{}
-		right := 0
+	for _, side := range s.sides {
+		began, from := time.Now(), len(r.Lines)
 		for i := range g.questions {
 			q := &g.questions[i]
-			if asked[q.Kind]++; asked[q.Kind] > s.each {
+			if !s.asks(i) {
 				continue
 			}
+			start := time.Now()
 			a, err := side.ask(ctx, s, g, q)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %q: %w", side.name, q.Text, err)
+				return fmt.Errorf("%s: %q: %w", side.name, q.Text, err)
 			}
 			for k := range a.Calls {
 				a.Calls[k].check(g.offered(s.label(q)))
 			}
-			l := line{Seed: seed, Side: side.name, question: *q, answer: a, Right: q.right(a.Text), LeftAsText: leftAsText.MatchString(a.Text)}
-			if l.Right {
-				right++
+			l := line{Seed: seed, Side: side.name, Number: i + 1, question: *q, answer: a, Right: q.right(a.Text), LeftAsText: leftAsText.MatchString(a.Text), Seconds: time.Since(start).Seconds()}
+			r.Lines = append(r.Lines, l)
+			if err := r.save(s.out); err != nil {
+				return err
 			}
-			lines = append(lines, l)
 			if s.verbose {
 				l.print(messages)
 			}
 		}
-		fmt.Fprintf(messages, "seed %d, %s: %d right\n", seed, side.name, right)
+		t := sumUp(side.name, "all", r.Lines[from:])
+		fmt.Fprintf(messages, "seed %d, %s: %s right, %s calls valid, %d answers without a call, %d calls left as text, %.0f s\n",
+			seed, side.name, share(t.Right, t.Questions), share(t.Valid, t.Calls), t.Silent, t.LeftAsText, time.Since(began).Seconds())
 	}
-	return slices.Clip(lines), nil
+	return nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -12,11 +14,14 @@ import (
 type line struct {
 	Seed uint64 `json:"seed"`
 	Side string `json:"side"`
+	// Number of the question, from 1, the same in all seeds.
+	Number int `json:"number"`
 	question
 	answer
 	Right bool `json:"right"`
 	// LeftAsText: the answer holds what was to be a call.
-	LeftAsText bool `json:"left_as_text"`
+	LeftAsText bool    `json:"left_as_text"`
+	Seconds    float64 `json:"seconds"`
 }
 
 func (l *line) print(w io.Writer) {
@@ -24,7 +29,7 @@ func (l *line) print(w io.Writer) {
 	if l.Right {
 		verdict = "right"
 	}
-	fmt.Fprintf(w, "%s, %s: %q wants %s: %q\n", verdict, l.Side, l.question.Text, l.Want, l.answer.Text)
+	fmt.Fprintf(w, "%s, %s, %d: %q wants %s: %q\n", verdict, l.Side, l.Number, l.question.Text, l.Want, l.answer.Text)
 	for _, c := range l.Calls {
 		state := "valid"
 		if c.Invalid != "" {
@@ -53,6 +58,7 @@ type report struct {
 	Llama    string    `json:"llama_server"`
 	Began    time.Time `json:"began"`
 	Args     []string  `json:"args"`
+	Whole    bool      `json:"whole"` // false: it runs still, or was cut off
 	Seeds    []uint64  `json:"seeds"`
 	Rounds   int       `json:"rounds"`
 	Tokens   int       `json:"tokens"`
@@ -61,28 +67,53 @@ type report struct {
 	Lines    []line    `json:"questions"`
 }
 
-// sum fills in the sums, by side and kind.
+// sum fills in the sums, by side and kind, of the sides that were asked.
 func (r *report) sum() {
+	r.Sums = nil
 	for _, side := range sides {
-		for _, kind := range append(append([]string{}, kinds...), "all") {
-			t := tally{Side: side.name, Kind: kind}
-			for i := range r.Lines {
-				l := &r.Lines[i]
-				if l.Side != side.name || kind != "all" && l.Kind != kind {
-					continue
-				}
-				t.Questions++
-				t.Calls += len(l.Calls)
-				t.Right += count(l.Right)
-				t.LeftAsText += count(l.LeftAsText)
-				t.Silent += count(len(l.Calls) == 0)
-				for _, c := range l.Calls {
-					t.Valid += count(c.Invalid == "")
-				}
+		if all := sumUp(side.name, "all", r.Lines); all.Questions > 0 {
+			for _, kind := range kinds {
+				r.Sums = append(r.Sums, sumUp(side.name, kind, r.Lines))
 			}
-			r.Sums = append(r.Sums, t)
+			r.Sums = append(r.Sums, all)
 		}
 	}
+}
+
+// sumUp counts the lines of a side and a kind, "all" for all kinds.
+func sumUp(side, kind string, lines []line) tally {
+	t := tally{Side: side, Kind: kind}
+	for i := range lines {
+		l := &lines[i]
+		if l.Side != side || kind != "all" && l.Kind != kind {
+			continue
+		}
+		t.Questions++
+		t.Calls += len(l.Calls)
+		t.Right += count(l.Right)
+		t.LeftAsText += count(l.LeftAsText)
+		t.Silent += count(len(l.Calls) == 0)
+		for _, c := range l.Calls {
+			t.Valid += count(c.Invalid == "")
+		}
+	}
+	return t
+}
+
+// save writes the report with its sums. Who reads it meanwhile finds a whole one.
+func (r *report) save(file string) error {
+	r.sum()
+	text, err := json.MarshalIndent(r, "", " ")
+	if err == nil {
+		err = os.WriteFile(file+".new", append(text, '\n'), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
 }
 
 func count(yes bool) int {
@@ -122,12 +153,16 @@ func (r *report) verdict() error {
 		}
 	}
 	var err error
-	if h := all[sideHearth]; h.Valid < h.Calls {
+	h, asked := all[sideHearth]
+	if !asked {
+		return nil
+	}
+	if h.Valid < h.Calls {
 		err = errors.Join(err, fmt.Errorf("%d of %d calls through Hearth are not valid", h.Calls-h.Valid, h.Calls))
 	}
 	for _, other := range []string{sidePlain, sideLenient} {
-		if all[other].Right > all[sideHearth].Right {
-			err = errors.Join(err, fmt.Errorf("the %s has %d right answers, Hearth has %d", other, all[other].Right, all[sideHearth].Right))
+		if all[other].Right > h.Right {
+			err = errors.Join(err, fmt.Errorf("the %s has %d right answers, Hearth has %d", other, all[other].Right, h.Right))
 		}
 	}
 	return err

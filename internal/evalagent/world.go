@@ -16,6 +16,9 @@ const (
 
 var kinds = []string{kindDatabase, kindWeb, kindFolder}
 
+// perKind is how many questions of each kind a seed has.
+const perKind = 10
+
 // question has one value for its answer.
 type question struct {
 	Kind string `json:"kind"`

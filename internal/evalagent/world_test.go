@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,8 +36,13 @@ func TestWorld(t *testing.T) {
 			t.Errorf("%q: its other values are %v", q.Text, q.others)
 		}
 	}
+	for i, q := range w.questions {
+		if q.Kind != kinds[i/perKind] {
+			t.Errorf("question %d is on %s", i+1, q.Kind)
+		}
+	}
 	for _, kind := range kinds {
-		if n[kind] != 10 {
+		if n[kind] != perKind {
 			t.Errorf("%d questions on %s", n[kind], kind)
 		}
 	}
@@ -107,5 +115,61 @@ func TestReport(t *testing.T) {
 	r.sum()
 	if err := r.verdict(); err == nil || !strings.Contains(err.Error(), "the plain client has 1 right answers, Hearth has 0") {
 		t.Errorf("verdict: %v", err)
+	}
+}
+
+func TestCutRunLeavesItsReport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.json")
+	r := report{Seeds: []uint64{3}}
+	for i := range 2 {
+		r.Lines = append(r.Lines, line{Seed: 3, Side: sideLenient, Number: i + 1, question: question{Kind: kindFolder}, Right: i == 0})
+		if err := r.save(file); err != nil {
+			t.Fatal(err)
+		}
+		var got report
+		if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &got) != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		want := tally{Side: sideLenient, Kind: "all", Questions: i + 1, Right: 1, Silent: i + 1}
+		if got.Whole || len(got.Lines) != i+1 || len(got.Sums) != len(kinds)+1 || got.Sums[len(kinds)] != want {
+			t.Errorf("after %d answers: %+v", i+1, got)
+		}
+	}
+	if err := r.verdict(); err != nil {
+		t.Errorf("a run without Hearth: %v", err)
+	}
+}
+
+func TestChoice(t *testing.T) {
+	s := settings{each: perKind}
+	if !s.asks(0) || !s.asks(29) {
+		t.Error("without a choice, all are asked")
+	}
+	if err := s.chosen.Set("web,1,30"); err != nil {
+		t.Fatal(err)
+	}
+	s.each = 3
+	var got []int
+	for i := range len(kinds) * perKind {
+		if s.asks(i) {
+			got = append(got, i+1)
+		}
+	}
+	if !slices.Equal(got, []int{1, 11, 12, 13}) {
+		t.Errorf("asked %v", got)
+	}
+	for _, bad := range []string{"", "0", "31", "shop,mail"} {
+		if new(chosen).Set(bad) == nil {
+			t.Errorf("%q is a choice", bad)
+		}
+	}
+	two, err := chooseSides("lenient,hearth")
+	if err != nil || len(two) != 2 || two[0].name != sideLenient || two[1].name != sideHearth {
+		t.Errorf("%v, %v", two, err)
+	}
+	for _, bad := range []string{"", "hearth,hearth", "nobody"} {
+		if _, err := chooseSides(bad); err == nil {
+			t.Errorf("%q are sides", bad)
+		}
 	}
 }
