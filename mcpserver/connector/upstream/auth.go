@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,6 +47,9 @@ type authorizer struct {
 	path   string
 	guard  *netguard.Guard
 	client *http.Client
+	// lost hears that calls in flight cannot end: what a server waits for, or what is
+	// waited for, is refused, and no other token is to be had.
+	lost func(error)
 
 	flow sync.Mutex // one refresh or login at a time
 
@@ -57,12 +61,12 @@ type authorizer struct {
 
 var _ auth.OAuthHandler = (*authorizer)(nil)
 
-func newAuthorizer(c *Config, label string, d Deps) (*authorizer, error) {
+func newAuthorizer(c *Config, label string, d Deps, lost func(error)) (*authorizer, error) {
 	guard, err := tokenClient(c)
 	if err != nil {
 		return nil, err
 	}
-	a := &authorizer{cfg: c, label: label, deps: d, path: filepath.Join(c.State, tokenFile), guard: guard}
+	a := &authorizer{cfg: c, label: label, deps: d, path: filepath.Join(c.State, tokenFile), guard: guard, lost: lost}
 	a.client = guard.Client()
 	return a, a.load()
 }
@@ -108,13 +112,12 @@ type source struct {
 	ctx context.Context
 }
 
-// Token returns one that still lasts, if need be a new one.
+// Token returns one that still lasts, if need be a new one. Where none is to be had
+// it is the old one: the server refuses that, and Authorize finds out what is wrong.
 func (s source) Token() (*oauth2.Token, error) {
 	t := s.a.current()
 	if t.expired() && t.RefreshToken != "" {
-		if err := s.a.refresh(s.ctx, t.AccessToken); err != nil && time.Now().After(t.Expiry) {
-			return nil, err
-		}
+		_ = s.a.refresh(s.ctx, t.AccessToken)
 		t = s.a.current()
 	}
 	return &oauth2.Token{AccessToken: t.AccessToken, TokenType: t.TokenType}, nil
@@ -135,6 +138,34 @@ func (a *authorizer) TokenSource(ctx context.Context) (oauth2.TokenSource, error
 
 // Authorize gets another token after the server refused one.
 func (a *authorizer) Authorize(ctx context.Context, r *http.Request, resp *http.Response) error {
+	err := a.authorize(ctx, r, resp)
+	if err != nil && continues(r) {
+		a.lost(err)
+	}
+	return err
+}
+
+// continues says that a request belongs to calls that were let in before: it answers
+// what a server asked, or goes on with a stream of results.
+func continues(r *http.Request) bool {
+	if r.Method == http.MethodGet {
+		return r.Header.Get("Last-Event-ID") != ""
+	}
+	if r.GetBody == nil {
+		return false
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	var message struct {
+		Method string `json:"method"`
+	}
+	return json.NewDecoder(body).Decode(&message) == nil && message.Method == ""
+}
+
+func (a *authorizer) authorize(ctx context.Context, r *http.Request, resp *http.Response) error {
 	defer drain(resp.Body)
 	refused := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	challenges, err := oauthex.ParseWWWAuthenticate(resp.Header.Values("WWW-Authenticate"))
@@ -152,9 +183,8 @@ func (a *authorizer) Authorize(ctx context.Context, r *http.Request, resp *http.
 			}
 		}
 		if refused != "" && a.current().RefreshToken != "" {
-			if err := a.refresh(ctx, refused); err == nil {
-				return nil
-			} else if ctx.Err() != nil {
+			// Only a grant that is not taken any more is worth another one.
+			if err := a.refresh(ctx, refused); err == nil || !errors.Is(err, errGrant) {
 				return err
 			}
 		}
@@ -296,6 +326,9 @@ func (a *authorizer) granted(ctx context.Context, c *oauth2.Config, t *oauth2.To
 	return source{a, ctx}, nil
 }
 
+// errGrant says that the token's server refused a refresh token.
+var errGrant = errors.New("the login has ended")
+
 // refresh replaces a token by means of the refresh token, unless that has been
 // done already. Servers may take each refresh token once only, so processes that
 // share the state wait for each other.
@@ -322,6 +355,10 @@ func (a *authorizer) refresh(ctx context.Context, old string) error {
 	}
 	t, err := a.exchange(ctx, &s, secret)
 	if err != nil {
+		var answer *oauth2.RetrieveError
+		if errors.As(err, &answer) && answer.Response.StatusCode >= 400 && answer.Response.StatusCode < 500 {
+			return fmt.Errorf("%w: %w", errGrant, plain(err))
+		}
 		return fmt.Errorf("refresh the token: %w", plain(err))
 	}
 	s.AccessToken, s.TokenType, s.Expiry = t.AccessToken, t.TokenType, t.Expiry

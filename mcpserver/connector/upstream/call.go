@@ -35,6 +35,7 @@ type running struct {
 	// sampled says that a sampling led to the call.
 	sampled bool
 	last    float64
+	end     context.CancelCauseFunc
 }
 
 func newCalls() *calls { return &calls{by: map[string]*running{}} }
@@ -53,6 +54,20 @@ func (c *calls) remove(token string) {
 	defer c.mu.Unlock()
 	delete(c.by, token)
 }
+
+// end ends all calls, for what they need is refused.
+func (c *calls) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, one := range c.by {
+		one.end(&refused{err})
+	}
+}
+
+// refused is why calls that were let in cannot go on.
+type refused struct{ error }
+
+func (r *refused) Unwrap() error { return r.error }
 
 // progress passes on what a server says about a call. Under the lock, so that
 // nothing is told when the call has returned.
@@ -110,7 +125,9 @@ func (u *Upstream) Run(ctx context.Context, c *router.Call) (*router.Result, err
 		return nil, err
 	}
 	_, sampled := ctx.Value(samplingKey{}).(bool)
-	one := &running{call: c, sampled: sampled, last: -1}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	one := &running{call: c, sampled: sampled, last: -1, end: end}
 	token := u.calls.add(one)
 	defer u.calls.remove(token)
 	p := &mcp.CallToolParams{Name: theirs, Arguments: json.RawMessage(c.Arguments), Meta: mcp.Meta{}}
@@ -136,6 +153,10 @@ func (u *Upstream) refusal(err error) error {
 // failure says what a call's error means: what the server refused is for the
 // model, what failed on the way there is the connector's.
 func (u *Upstream) failure(ctx context.Context, l *live, err error) error {
+	var no *refused
+	if errors.As(context.Cause(ctx), &no) {
+		return u.refusal(fmt.Errorf("go on with a call: %w", no.error))
+	}
 	if ctx.Err() != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			u.suspect(l)
@@ -146,13 +167,17 @@ func (u *Upstream) failure(ctx context.Context, l *live, err error) error {
 	switch {
 	case errors.Is(err, ErrLogin):
 		return u.refusal(err)
-	case errors.As(err, &answer) && !errors.Is(err, mcp.ErrConnectionClosed):
+	case errors.As(err, &answer) && answer.Code != codeUnsent && !errors.Is(err, mcp.ErrConnectionClosed):
 		return &router.ToolError{Message: "the server answered with an error: " + cut(answer.Message, maxMessageBytes)}
 	case errors.Is(err, mcp.ErrConnectionClosed), errors.Is(err, mcp.ErrSessionMissing), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		u.drop(l)
 	}
 	return fmt.Errorf("call the MCP server: %w", err)
 }
+
+// codeUnsent is the code of the SDK's own error for what its transport could not send,
+// or does not know whether it did.
+const codeUnsent = -32005
 
 // suspect asks a server that did not answer in time whether it is there, and ends
 // the session if not.

@@ -27,6 +27,9 @@ type provider struct {
 	valid   string
 	grants  []string
 	effects int // calls that did something
+	revoked bool
+	hangUp  func()        // ends all connections
+	over    chan struct{} // closed when the test is over
 }
 
 func (p *provider) issue(grant string) map[string]any {
@@ -46,7 +49,7 @@ func (p *provider) expire() {
 
 func newProvider(t *testing.T) *provider {
 	t.Helper()
-	p := &provider{}
+	p := &provider{over: make(chan struct{})}
 	server := mcp.NewServer(&mcp.Implementation{Name: "guarded", Version: "1"}, nil)
 	server.AddTool(&mcp.Tool{Name: "act", InputSchema: json.RawMessage(`{"type":"object"}`)}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		p.mu.Lock()
@@ -54,6 +57,7 @@ func newProvider(t *testing.T) *provider {
 		p.effects++
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "acted"}}}, nil
 	})
+	p.expiring(server)
 	mux := http.NewServeMux()
 	write := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -79,14 +83,17 @@ func newProvider(t *testing.T) *provider {
 	})
 	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		if q.Get("code_challenge_method") != "S256" || q.Get("resource") != p.url+"/mcp" {
+		if q.Get("code_challenge_method") != "S256" || !strings.HasPrefix(q.Get("resource"), p.url+"/") {
 			http.Error(w, "no PKCE, or no resource", http.StatusBadRequest)
 			return
 		}
 		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {"c"}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
 	})
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
-		if grant := r.FormValue("grant_type"); grant == "authorization_code" && r.FormValue("code_verifier") == "" ||
+		p.mu.Lock()
+		revoked := p.revoked
+		p.mu.Unlock()
+		if grant := r.FormValue("grant_type"); revoked || grant == "authorization_code" && r.FormValue("code_verifier") == "" ||
 			grant == "refresh_token" && r.FormValue("refresh_token") == "" || grant == "client_credentials" && r.FormValue("client_secret") != "s3cret" {
 			w.WriteHeader(http.StatusBadRequest)
 			write(w, map[string]any{"error": "invalid_grant"})
@@ -95,7 +102,17 @@ func newProvider(t *testing.T) *provider {
 		write(w, p.issue(r.FormValue("grant_type")))
 	})
 	only := func(*http.Request) *mcp.Server { return server }
-	for at, endpoint := range map[string]http.Handler{"/mcp": mcp.NewStreamableHTTPHandler(only, nil), "/sse": mcp.NewSSEHandler(only, nil)} {
+	kept := mcp.NewStreamableHTTPHandler(only, &mcp.StreamableHTTPOptions{EventStore: mcp.NewMemoryEventStore(nil)})
+	sessions := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Mcp-Method") == "server/discover" { // only the newer protocol asks
+			http.NotFound(w, r)
+			return
+		}
+		kept.ServeHTTP(w, r)
+	})
+	for at, endpoint := range map[string]http.Handler{
+		"/mcp": mcp.NewStreamableHTTPHandler(only, &mcp.StreamableHTTPOptions{Stateless: true}), "/sessions": sessions, "/sse": mcp.NewSSEHandler(only, nil),
+	} {
 		mux.HandleFunc(at, func(w http.ResponseWriter, r *http.Request) {
 			p.mu.Lock()
 			ok := r.Header.Get("Authorization") == "Bearer "+p.valid
@@ -110,7 +127,8 @@ func newProvider(t *testing.T) *provider {
 	}
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
-	p.url = s.URL
+	t.Cleanup(func() { close(p.over) })
+	p.url, p.hangUp = s.URL, s.CloseClientConnections
 	return p
 }
 
@@ -122,16 +140,7 @@ func TestLoginAndRefresh(t *testing.T) {
 	if err := u.Start(ctx); err == nil || !strings.Contains(err.Error(), "hearth tools login up") {
 		t.Fatalf("without a login: %v", err)
 	}
-	err := upstream.Login(ctx, cfg, "up", upstream.Deps{}, func(address string) {
-		go func() { // the browser, which follows the redirect back
-			if resp, err := http.Get(address); err == nil {
-				_ = resp.Body.Close()
-			}
-		}()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	logIn(t, cfg)
 	if info, err := os.Stat(filepath.Join(cfg.State, "token.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the token's file: %v %v", info, err)
 	}

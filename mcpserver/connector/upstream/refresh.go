@@ -75,6 +75,33 @@ type bearing struct {
 
 func (a *authorizer) transport(next http.RoundTripper) http.RoundTripper { return &bearing{a, next} }
 
+// listening renews tokens for what the SDK listens to over streamable HTTP: it does so
+// itself only for what it sends. A stream that a server ends may be gone on from
+// after the token with which it began has expired.
+type listening struct{ bearing }
+
+func (a *authorizer) listening(next http.RoundTripper) http.RoundTripper {
+	return &listening{bearing{a, next}}
+}
+
+// RoundTrip hands out the refusal itself where no other token is to be had: after an
+// error the SDK would try again.
+func (l *listening) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		return l.next.RoundTrip(r)
+	}
+	resp, sent, err := l.try(r)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	if l.a.Authorize(r.Context(), sent, resp) != nil {
+		resp.Body = http.NoBody
+		return resp, nil
+	}
+	resp, _, err = l.try(r)
+	return resp, err
+}
+
 // RoundTrip makes a request, and once again after its token was refused: the
 // server did nothing with it yet.
 func (b *bearing) RoundTrip(r *http.Request) (*http.Response, error) {

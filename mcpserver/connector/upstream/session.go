@@ -311,6 +311,7 @@ func (u *Upstream) dial(ctx context.Context) (*live, error) {
 		t := &mcp.StreamableClientTransport{Endpoint: u.cfg.URL, HTTPClient: u.door.client(), MaxEventSize: int(u.cfg.MessageBytes)}
 		if u.auth != nil {
 			t.OAuthHandler = u.auth
+			t.HTTPClient.Transport = u.auth.listening(t.HTTPClient.Transport)
 		}
 		session, err := u.greet(ctx, t, nil)
 		if err == nil {

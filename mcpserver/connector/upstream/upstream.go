@@ -119,7 +119,7 @@ func New(cfg Config, label string, d Deps) (*Upstream, error) {
 			return nil, err
 		}
 		if c.OAuth != nil {
-			if u.auth, err = newAuthorizer(&u.cfg, label, d); err != nil {
+			if u.auth, err = newAuthorizer(&u.cfg, label, d, u.calls.end); err != nil {
 				return nil, err
 			}
 		}
