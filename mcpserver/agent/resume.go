@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"hearth/inference"
 )
@@ -14,13 +15,16 @@ type pending struct {
 }
 
 // unanswered finds the calls that the approvals of r belong to, which have no
-// result yet.
+// result yet. Each is made once, however often it is approved.
 func (t *turn) unanswered(r *inference.ChatRequest) ([]pending, error) {
 	var out []pending
 	for i, approved := range r.Approved {
 		call := unansweredCall(r.Messages, approved.Call)
 		if call == nil {
 			return nil, inference.Invalid(fmt.Sprintf("approvals[%d]", i), "is of the call %.80q, which is not in the conversation, or has its result already", approved.Call)
+		}
+		if slices.ContainsFunc(out, func(p pending) bool { return p.id == call.ID }) {
+			return nil, inference.Invalid(fmt.Sprintf("approvals[%d]", i), "is of the call %.80q, which another one approves already", approved.Call)
 		}
 		p := pending{approval: approved.Approval}
 		p.id, p.name = call.ID, call.Name

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -305,6 +306,14 @@ func TestApprovals(t *testing.T) {
 		r.Approved = []inference.Approved{{Call: "c9", Approval: "ap-1"}}
 		if _, err := w.run(t, r); !errors.Is(err, inference.ErrInvalid) {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("of one call twice", func(t *testing.T) {
+		made := len(w.tools.made)
+		r := *r
+		r.Approved = append(slices.Clone(r.Approved), r.Approved...)
+		if _, err := w.run(t, &r); !errors.Is(err, inference.ErrInvalid) || len(w.tools.made) != made {
+			t.Errorf("got %v after %d more calls", err, len(w.tools.made)-made)
 		}
 	})
 	t.Run("asked for by the request", func(t *testing.T) {
