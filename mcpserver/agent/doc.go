@@ -10,6 +10,7 @@
 //   - offer.go: which tools the model is told of, in their fixed order;
 //     find.go: where they would fill the prompt, two tools to find and call them;
 //   - turn.go: the rounds, their limits, and what the model reads next;
+//     recast.go: the prompt of the last one;
 //   - answer.go: one answer of the model's, cut into text, calls of ours and
 //     calls of the client's;
 //   - calls.go: the calls of one answer, side by side;

@@ -24,8 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // when there are no more. A token is a byte.
 type fakeModel struct {
 	context int
-	// needsTools refuses requests without tools.
-	needsTools bool
 
 	mu       sync.Mutex
 	answers  [][]inference.Event
@@ -84,9 +82,6 @@ func (m *fakeModel) CountChat(r *inference.ChatRequest) (int, error) {
 func (m *fakeModel) Chat(_ context.Context, r *inference.ChatRequest) (inference.Stream, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.needsTools && len(r.Tools) == 0 {
-		return nil, inference.Invalid("messages", "results need tools")
-	}
 	q := *r
 	q.Messages = slices.Clone(r.Messages)
 	m.requests = append(m.requests, &q)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,7 +24,6 @@ type turn struct {
 	request      *inference.ChatRequest // grows by what each round says
 	conversation string
 	out          *stream
-	all          []inference.Tool // that the model was told of first
 	pending      []pending
 	seen         map[string]int    // runs of each call, by its key
 	results      map[string]string // the newest of each
@@ -42,7 +40,7 @@ type turn struct {
 
 // run asks and calls until the model has answered.
 func (t *turn) run(ctx context.Context, first inference.Stream) error {
-	t.began, t.all = time.Now(), t.request.Tools
+	t.began = time.Now()
 	for i := range t.offer.lists {
 		t.out.send(inference.Event{Kind: inference.EventTools, Tools: &t.offer.lists[i]})
 	}
@@ -85,16 +83,25 @@ func (t *turn) ask(ctx context.Context) (inference.Stream, error) {
 	if t.last = out || t.round >= t.config.Rounds && t.round > 1; t.last {
 		return t.conclude(ctx, q)
 	}
-	return t.put(ctx, &q)
+	return t.put(ctx, &q, nil)
 }
 
-// put asks q, cut to what has room.
-func (t *turn) put(ctx context.Context, q *inference.ChatRequest) (inference.Stream, error) {
-	if err := t.fit(q); err != nil {
+// put asks q, cut to what has room, its messages written anew by form unless that is
+// nil.
+func (t *turn) put(ctx context.Context, q *inference.ChatRequest, form func([]inference.Message) []inference.Message) (inference.Stream, error) {
+	shown := func() *inference.ChatRequest {
+		if form == nil {
+			return q
+		}
+		r := *q
+		r.Messages = form(q.Messages)
+		return &r
+	}
+	if err := t.fit(q, shown); err != nil {
 		return nil, err
 	}
 	t.request.Messages = q.Messages
-	return t.lease.Lease.Chat(ctx, q)
+	return t.lease.Lease.Chat(ctx, shown())
 }
 
 // span is some messages in a row.
@@ -127,19 +134,13 @@ func (t *turn) forget(q *inference.ChatRequest) {
 }
 
 // conclude asks for an answer without calls. Small models that read of tools call
-// them, whether they may or not, so the prompt tells of none, although that has to be
-// computed anew; where the template does not show results without tools, it tells.
+// them, whether they may or not, so the prompt tells of none and what was found stands
+// in it as plain text (recast.go), although that has to be computed anew.
 func (t *turn) conclude(ctx context.Context, q inference.ChatRequest) (inference.Stream, error) {
 	q.ToolChoice = inference.ToolChoice{Mode: inference.ToolNone}
 	t.forget(&q)
-	bare := q
-	bare.Tools = nil
-	s, err := t.put(ctx, &bare)
-	if errors.Is(err, inference.ErrInvalid) {
-		q.Tools = t.all
-		return t.put(ctx, &q)
-	}
-	return s, err
+	q.Tools = nil
+	return t.put(ctx, &q, recast)
 }
 
 // account adds what one answer took.
@@ -204,8 +205,8 @@ func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, e
 }
 
 // fit cuts the newest results, the longest first, until prompt and answer have
-// room in the context.
-func (t *turn) fit(q *inference.ChatRequest) error {
+// room in the context. What counts is q as it is shown.
+func (t *turn) fit(q *inference.ChatRequest, shown func() *inference.ChatRequest) error {
 	room := t.lease.Info().Context - min(max(q.MaxTokens, 1), leastAnswer)
 	if q.MaxTokens == 0 {
 		room = t.lease.Info().Context - leastAnswer
@@ -213,7 +214,7 @@ func (t *turn) fit(q *inference.ChatRequest) error {
 	// Each pass either fits, or takes from one result what is too much; some tokens
 	// may come back where texts are joined, so it is not always done at once.
 	for range 8 {
-		n, err := t.lease.Lease.CountChat(q)
+		n, err := t.lease.Lease.CountChat(shown())
 		if err != nil || n <= room {
 			return err
 		}
