@@ -105,7 +105,7 @@ func (l *lease) Chat(ctx context.Context, r *inference.ChatRequest) (inference.S
 	}
 	t := &turn{
 		lease: l, offer: o, config: l.agent.config, log: l.agent.log,
-		request: o.request(r), conversation: "turn-" + rand.Text(), seen: map[string]int{}, results: map[string]string{}, left: r.MaxTokens,
+		request: o.request(r), conversation: "turn-" + rand.Text(), untrusted: holdsData(r.Messages), seen: map[string]int{}, results: map[string]string{}, left: r.MaxTokens,
 	}
 	if most := t.config.Tokens; most > 0 && (t.left == 0 || t.left > most) {
 		t.left = most

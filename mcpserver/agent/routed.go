@@ -44,7 +44,7 @@ func (r *Routed) Call(ctx context.Context, c *Call) (Outcome, error) {
 	}
 	q := &router.Request{
 		ID: c.RequestID, Caller: c.Caller, Via: via, Conversation: c.Conversation, Model: c.Model,
-		Tool: c.Tool, Arguments: c.Arguments, Ask: c.Ask,
+		Untrusted: c.Untrusted, Tool: c.Tool, Arguments: c.Arguments, Ask: c.Ask,
 		Progress: func(p router.Progress) { c.Progress(progressText(p)) },
 	}
 	result, err := r.Router.Call(ctx, q)

@@ -186,3 +186,21 @@ func TestRefusalAsksNobodyAgain(t *testing.T) {
 		t.Errorf("asked again: %+v", left)
 	}
 }
+
+// TestRoutedTellsOfStrangers: what came with the conversation reaches the router.
+func TestRoutedTellsOfStrangers(t *testing.T) {
+	r, err := router.New(router.DefaultConfig(), router.Deps{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Add("x", connector{}, router.Options{Allow: []string{"*"}}); err != nil {
+		t.Fatal(err)
+	}
+	routed := &Routed{Router: r}
+	for _, untrusted := range []bool{false, true} {
+		o, err := routed.Call(t.Context(), &Call{Caller: inference.DefaultCaller, Conversation: "one", Untrusted: untrusted, Tool: "x__put"})
+		if err != nil || (o.Approval != "") != untrusted {
+			t.Errorf("untrusted %v: %+v, %v", untrusted, o, err)
+		}
+	}
+}

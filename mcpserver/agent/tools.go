@@ -24,8 +24,10 @@ type Call struct {
 	// Conversation is one for all calls of a request.
 	Conversation string
 	Model        string // whose prompt the result enters
-	Tool         string // its full name
-	Arguments    json.RawMessage
+	// Untrusted says that the conversation came with what strangers may have written.
+	Untrusted bool
+	Tool      string // its full name
+	Arguments json.RawMessage
 	// Ask wants an approval, whatever the policy says; Approval is the id of one
 	// that was given, or empty.
 	Ask      bool

@@ -23,6 +23,7 @@ type turn struct {
 	log          zerolog.Logger
 	request      *inference.ChatRequest // grows by what each round says
 	conversation string
+	untrusted    bool // the conversation came with what strangers may have written
 	out          *stream
 	pending      []pending
 	seen         map[string]int    // runs of each call, by its key

@@ -232,6 +232,16 @@ func TestTaint(t *testing.T) {
 		expect("one", "put mail")
 		expect("", "")
 	})
+	t.Run("by what came with the conversation", func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.add(t, "x", offers("put"), Options{Allow: []string{"*"}})
+		for _, untrusted := range []bool{false, true} {
+			_, err := w.Call(t.Context(), &Request{Caller: inference.DefaultCaller, Conversation: "one", Untrusted: untrusted, Tool: "x__put"})
+			if asks := errors.Is(err, inference.ErrApproval); asks != untrusted {
+				t.Errorf("untrusted %v: %v", untrusted, err)
+			}
+		}
+	})
 	t.Run("by a resource or a prompt", func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.Redact = []string{`hunter\d`} })
 		w.add(t, "own", &shelf{}, Options{})

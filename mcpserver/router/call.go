@@ -29,6 +29,9 @@ type Request struct {
 	Model     string
 	Tool      string          // its full name
 	Arguments json.RawMessage // an object; empty: {}
+	// Untrusted says that what strangers may have written is in the conversation
+	// already, from elsewhere than this router's results.
+	Untrusted bool
 	// Ask wants an approval, whatever the policy says.
 	Ask bool
 	// Progress hears how far the call is; nil: nobody does.
@@ -110,7 +113,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		why = "the request asks for one"
 	case d.Verdict == Ask:
 		why = d.Rule
-	case r.config.Taint && e.Tool.Effects.sends() && r.taint.is(q, now()):
+	case r.config.Taint && e.Tool.Effects.sends() && (q.Untrusted || r.taint.is(q, now())):
 		// What strangers wrote may speak through the model now.
 		why = "this conversation has read what strangers may have written"
 	}
