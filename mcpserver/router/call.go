@@ -174,25 +174,11 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 // limited calls within the limits of principal and connector.
 func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, known *Validators, record *Record) (*Result, error) {
 	c := e.connector
-	done, err := r.principals.take(q.Caller.Principal, now())
+	ctx, end, free, err := r.begin(ctx, q.Caller.Principal, c, e.Tool.Timeout)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	if err := tooFast(c.limiter, now(), c.label+" is"); err != nil {
-		return nil, err
-	}
-	timeout := e.Tool.Timeout
-	if timeout == 0 {
-		timeout = c.limits.Timeout
-	}
-	// The wait for a place in the bulkhead counts, too.
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
-	defer cancel()
-	free, err := c.place(ctx)
-	if err != nil {
-		return nil, err
-	}
+	defer end()
 	probe, err := c.breaker.allow(now())
 	if err != nil {
 		free()
@@ -224,6 +210,35 @@ func (r *Router) limited(ctx context.Context, q *Request, e *Entry, arguments js
 // errTimeout ends a call that takes longer than its own timeout. The deadline of who
 // made it is another one.
 var errTimeout = fmt.Errorf("the tool's own timeout: %w", inference.ErrDeadline)
+
+// begin takes what c may only be asked with: one call of the principal's limits and of
+// the connector's, and a place in its bulkhead. end gives all back but the place, which
+// free does, when the connector has returned. The context ends after timeout; 0: the
+// connector's own.
+func (r *Router) begin(ctx context.Context, principal string, c *connector, timeout time.Duration) (_ context.Context, end, free func(), err error) {
+	done, err := r.principals.take(principal, now())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := tooFast(c.limiter, now(), c.label+" is"); err != nil {
+		done()
+		return nil, nil, nil, err
+	}
+	if timeout == 0 {
+		timeout = c.limits.Timeout
+	}
+	// The wait for a place in the bulkhead counts, too.
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	end = func() {
+		cancel()
+		done()
+	}
+	if free, err = c.place(ctx); err != nil {
+		end()
+		return nil, nil, nil, err
+	}
+	return ctx, end, free, nil
+}
 
 // place takes a place in the bulkhead, and returns what gives it back.
 func (c *connector) place(ctx context.Context) (free func(), err error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -166,11 +167,13 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, conv
 		return nil, ErrNoResource
 	}
 	p, _ := provider[ResourceProvider](r, label)
-	ctx, cancel := context.WithTimeoutCause(ctx, defaultTimeout, inference.ErrDeadline)
-	defer cancel()
-	contents, err := p.ReadResource(ctx, own)
+	var contents []ResourceContents
+	err := r.within(ctx, caller, label, func(ctx context.Context) (err error) {
+		contents, err = p.ReadResource(ctx, own)
+		return err
+	})
 	if err != nil {
-		return nil, r.readable(err, label)
+		return nil, err
 	}
 	for i := range contents {
 		contents[i].URI = full(label, uriSeparator, contents[i].URI)
@@ -178,6 +181,54 @@ func (r *Router) ReadResource(ctx context.Context, caller inference.Caller, conv
 	}
 	r.taintBy(label, caller, conversation)
 	return contents, nil
+}
+
+// within asks a connector for what is no call of a tool, in the same limits as those:
+// the principal's, the connector's, its bulkhead, its timeout and its circuit breaker.
+func (r *Router) within(ctx context.Context, caller inference.Caller, label string, ask func(context.Context) error) error {
+	r.mu.RLock()
+	at := slices.IndexFunc(r.connectors, func(c *connector) bool { return c.label == label })
+	c := r.connectors[at] // owner has found it
+	r.mu.RUnlock()
+	ctx, end, free, err := r.begin(ctx, caller.Principal, c, 0)
+	if err != nil {
+		return err
+	}
+	defer end()
+	defer free()
+	probe, err := c.breaker.allow(now())
+	if err != nil {
+		return err
+	}
+	err = r.guarded(ctx, label, ask)
+	late := errors.Is(context.Cause(ctx), errTimeout)
+	switch {
+	case err == nil, errors.Is(err, ErrNoResource), errors.Is(err, inference.ErrInvalid), errors.As(err, new(*ToolError)):
+		c.breaker.report(now(), probe, false)
+	case errors.As(err, new(*CapabilityError)), ctx.Err() != nil && !late:
+		c.breaker.forgo(probe)
+	default:
+		c.breaker.report(now(), probe, true)
+	}
+	r.observe.BreakerOpen(c.label, c.breaker.isOpen())
+	switch {
+	case err == nil:
+		return nil
+	case late:
+		return fmt.Errorf("%s did not answer in time: %w", label, errTimeout)
+	}
+	return r.readable(err, label)
+}
+
+// guarded asks, and makes a panic of the connector an error.
+func (r *Router) guarded(ctx context.Context, label string, ask func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("connector", label).Msg("a connector panicked")
+			err = fmt.Errorf("%s panicked", label)
+		}
+	}()
+	return ask(ctx)
 }
 
 // taintBy notes that the conversation has read something of the connector's, if
@@ -254,11 +305,14 @@ func (r *Router) Prompt(ctx context.Context, caller inference.Caller, conversati
 	if !ok {
 		return "", nil, inference.Invalid("name", "there is no prompt %.80q here; prompts/list names those there are", name)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, defaultTimeout, inference.ErrDeadline)
-	defer cancel()
-	description, messages, err := p.Prompt(ctx, own, arguments)
+	var description string
+	var messages []PromptMessage
+	err := r.within(ctx, caller, label, func(ctx context.Context) (err error) {
+		description, messages, err = p.Prompt(ctx, own, arguments)
+		return err
+	})
 	if err != nil {
-		return "", nil, r.readable(err, label)
+		return "", nil, err
 	}
 	messages = slices.Clone(messages)
 	for i := range messages {
