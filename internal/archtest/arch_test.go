@@ -92,7 +92,7 @@ var allowed = map[string][]string{
 
 // connectorMay is what each package below mcpserver/connector may import: no other
 // connector.
-var connectorMay = []string{"hearth/inference", "hearth/internal/config", "hearth/internal/netguard", "hearth/internal/plain", "hearth/mcpserver/router"}
+var connectorMay = []string{"hearth/inference", "hearth/internal/config", "hearth/internal/inflight", "hearth/internal/netguard", "hearth/internal/plain", "hearth/mcpserver/router"}
 
 // rules returns what the package may import.
 func rules(path string) []string {

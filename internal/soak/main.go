@@ -85,11 +85,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return err
 	}
 	text, over := r.report(s.bounds)
-	if err := writeReport(s.out, "streams", text, r); err != nil {
-		return err
-	}
-	fmt.Fprint(out, text)
-	return over
+	return errors.Join(over, publish(out, s.out, "streams", text, r))
 }
 
 // measure runs the server with all streams, and reads it.

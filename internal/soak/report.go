@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,8 +114,8 @@ func (r *record) report(b bounds) (text string, over error) {
 	return t.String(), over
 }
 
-// writeReport leaves a report and what was read, r, in folder.
-func writeReport(folder, name, text string, r any) error {
+// publish prints a report, and leaves it and what was read, r, in folder.
+func publish(out io.Writer, folder, name, text string, r any) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -122,5 +123,6 @@ func writeReport(folder, name, text string, r any) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(folder, name+".json"), data, 0o644), os.WriteFile(filepath.Join(folder, name+".md"), []byte(text), 0o644))
+	_, err = io.WriteString(out, text)
+	return errors.Join(err, os.WriteFile(filepath.Join(folder, name+".json"), data, 0o644), os.WriteFile(filepath.Join(folder, name+".md"), []byte(text), 0o644))
 }

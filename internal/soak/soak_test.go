@@ -89,11 +89,12 @@ func TestReport(t *testing.T) {
 		}
 	}
 	folder := t.TempDir()
-	if err := writeReport(folder, "streams", "text", recordOf(0, 0, 0)); err != nil {
+	var printed strings.Builder
+	if err := publish(&printed, folder, "streams", "text", recordOf(0, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(folder + "/streams.json")
-	if err != nil || !strings.Contains(string(data), `"computing_cpu_seconds"`) {
-		t.Errorf("%s, %v", data, err)
+	if err != nil || !strings.Contains(string(data), `"computing_cpu_seconds"`) || printed.String() != "text" {
+		t.Errorf("%s, %q, %v", data, printed.String(), err)
 	}
 }

@@ -77,11 +77,7 @@ func runUpstreams(ctx context.Context, args []string, out, messages io.Writer) e
 		return err
 	}
 	text, over := r.report(s.bounds)
-	if err := writeReport(s.out, "upstreams", text, r); err != nil {
-		return err
-	}
-	fmt.Fprint(out, text)
-	return over
+	return errors.Join(over, publish(out, s.out, "upstreams", text, r))
 }
 
 // names are the labels of the servers of a run, and their kinds.

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"hearth/internal/inflight"
 	"hearth/internal/netguard"
 	"hearth/mcpserver/router"
 )
@@ -27,11 +27,7 @@ type Connector struct {
 	robots cache[keptRobots]
 	pace   pacer
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	mu     sync.Mutex
-	closed bool
-	calls  sync.WaitGroup
+	calls *inflight.Calls
 }
 
 //go:embed schema.json
@@ -61,7 +57,7 @@ func New(c Config, log zerolog.Logger) (*Connector, error) {
 	}
 	f.guard = guard
 	f.client = guard.Client()
-	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.calls = inflight.New()
 	return f, nil
 }
 
@@ -113,17 +109,11 @@ func (f *Connector) Run(ctx context.Context, c *router.Call) (*router.Result, er
 	if err != nil {
 		return nil, &router.ToolError{Message: netguard.Explain(err)}
 	}
-	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
-		return nil, context.Canceled
+	ctx, done, err := f.calls.Begin(ctx, f.config.Timeout)
+	if err != nil {
+		return nil, err
 	}
-	f.calls.Add(1)
-	f.mu.Unlock()
-	defer f.calls.Done()
-	ctx, cancel := context.WithTimeout(ctx, f.config.Timeout)
-	defer cancel()
-	defer context.AfterFunc(f.ctx, cancel)()
+	defer done()
 
 	p, err := f.page(ctx, c.Tenant, u, a.Whole)
 	if err != nil {
@@ -139,19 +129,8 @@ func (f *Connector) Run(ctx context.Context, c *router.Call) (*router.Result, er
 
 // Close ends the calls in flight, and waits for them until ctx ends.
 func (f *Connector) Close(ctx context.Context) error {
-	f.mu.Lock()
-	f.closed = true
-	f.mu.Unlock()
-	f.cancel()
-	done := make(chan struct{})
-	go func() {
-		f.calls.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return fmt.Errorf("close webfetch: %w", ctx.Err())
+	if err := f.calls.Close(ctx); err != nil {
+		return fmt.Errorf("close webfetch: %w", err)
 	}
 	f.guard.Close()
 	return nil

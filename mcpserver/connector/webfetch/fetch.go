@@ -187,7 +187,7 @@ func (f *Connector) toolError(u *url.URL, err error) error {
 	if errors.As(err, &told) {
 		return told
 	}
-	if f.ctx.Err() != nil {
+	if f.calls.Closed() {
 		return context.Canceled
 	}
 	f.log.Debug().Err(errors.Unwrap(err)).Str("host", u.Host).Msg("page not fetched")

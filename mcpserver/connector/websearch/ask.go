@@ -54,7 +54,7 @@ func (s *Connector) ask(ctx context.Context, a search) ([]result, error) {
 // nor its address, which the query and the key are parts of.
 func (s *Connector) failed(ctx context.Context, why string) error {
 	switch {
-	case s.ctx.Err() != nil || errors.Is(ctx.Err(), context.Canceled):
+	case s.calls.Closed() || errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("search with %s: %w", s.provider.name, context.Canceled)
 	case ctx.Err() != nil:
 		return fmt.Errorf("search with %s: no answer within %s: %w", s.provider.name, s.config.Timeout, context.DeadlineExceeded)

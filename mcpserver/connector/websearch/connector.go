@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"hearth/internal/config"
+	"hearth/internal/inflight"
 	"hearth/internal/netguard"
 	"hearth/mcpserver/router"
 )
@@ -26,11 +26,7 @@ type Connector struct {
 	provider provider
 	log      zerolog.Logger
 	guard    *netguard.Guard
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	calls    sync.WaitGroup
+	calls    *inflight.Calls
 }
 
 //go:embed input.json
@@ -57,7 +53,7 @@ func New(c Config, log zerolog.Logger) (*Connector, error) {
 	if err != nil {
 		return nil, config.Invalid("url", "%v", err)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.calls = inflight.New()
 	return s, nil
 }
 
@@ -120,17 +116,11 @@ func (s *Connector) Run(ctx context.Context, c *router.Call) (*router.Result, er
 	default:
 		return nil, &router.ToolError{Message: "freshness must be day, week, month or year"}
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil, context.Canceled
+	ctx, done, err := s.calls.Begin(ctx, s.config.Timeout)
+	if err != nil {
+		return nil, err
 	}
-	s.calls.Add(1)
-	s.mu.Unlock()
-	defer s.calls.Done()
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	defer done()
 
 	found, err := s.ask(ctx, a)
 	if err != nil {
@@ -141,19 +131,8 @@ func (s *Connector) Run(ctx context.Context, c *router.Call) (*router.Result, er
 
 // Close ends the searches in flight, and waits for them until ctx ends.
 func (s *Connector) Close(ctx context.Context) error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.cancel()
-	done := make(chan struct{})
-	go func() {
-		s.calls.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return fmt.Errorf("close websearch: %w", ctx.Err())
+	if err := s.calls.Close(ctx); err != nil {
+		return fmt.Errorf("close websearch: %w", err)
 	}
 	s.guard.Close()
 	return nil
