@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -130,6 +131,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 	if reply.accepts {
 		c.emit, c.tick = reply.event, reply.comment
 	}
+	ended := func() {}
 	switch c.msg.kind {
 	case kindNotification:
 		// Without a session a cancellation names nobody's call for certain:
@@ -145,7 +147,8 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 				reply.result(c.failure.status(modern), nil, c.failure.response(c.msg.id))
 				return
 			}
-			defer c.session.running.end(c.msg.id)
+			ended = sync.OnceFunc(func() { c.session.running.end(c.msg.id) })
+			defer ended()
 		}
 	case kindResponse:
 		if c.session != nil {
@@ -188,6 +191,7 @@ func (e *endpoint) handle(w http.ResponseWriter, r *http.Request, c *call, moder
 	}
 	e.tell(ctx, c)
 	body, err := c.finish(answer.body.Bytes())
+	ended() // who has the answer may use the id again
 	if err == nil {
 		err = reply.result(answer.status, answer.header, body)
 	}
