@@ -1,6 +1,7 @@
 package webfetch_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"hearth/internal/testkit"
@@ -17,13 +19,27 @@ import (
 	"hearth/mcpserver/router"
 )
 
+// names is what resolves the names of the test that runs; nil: the system's servers.
+var names atomic.Pointer[net.Resolver]
+
+// init sets the resolver once for all tests: connections that a test has given up read
+// it after its end.
+func init() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if r := names.Load(); r != nil {
+			return r.Dial(ctx, network, address)
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}}
+}
+
 // resolving has the names of this test resolved by answer, and by nobody else.
 func resolving(t *testing.T, answer func(name string, n int) []netip.Addr) *testkit.NameServer {
 	t.Helper()
 	servers, resolver := testkit.StartNameServer(t, answer)
-	before := net.DefaultResolver
-	net.DefaultResolver = resolver
-	t.Cleanup(func() { net.DefaultResolver = before })
+	names.Store(resolver)
+	t.Cleanup(func() { names.Store(nil) })
 	return servers
 }
 
