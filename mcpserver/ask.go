@@ -9,7 +9,7 @@ import (
 )
 
 // askTool is chat with the tools of connectors: the model calls them by itself.
-func (s *Server) askTool() *tool {
+func (s *Tools) askTool() *tool {
 	properties := append([]property{
 		member("prompt", "string", "What to find out or to do.", `"minLength":1`),
 		member("system", "string", "Instructions that stand before prompt.", `"minLength":1`),
@@ -23,7 +23,6 @@ func (s *Server) askTool() *tool {
 			"The result lists the calls that it made.",
 		input:  object("", []string{"prompt"}, properties...),
 		output: askedSchema(),
-		action: inference.ActionChat,
 		acts:   true,
 		run:    s.runAsk,
 	}
@@ -63,7 +62,7 @@ func askedSchema() string {
 	return object("", []string{"model", "text", "finish_reason", "usage", "calls"}, properties...)
 }
 
-func (s *Server) runAsk(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) runAsk(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		sampling
 		Prompt     string   `json:"prompt"`
@@ -83,7 +82,7 @@ func (s *Server) runAsk(ctx context.Context, r *run) (*outcome, error) {
 	var hosted []inference.HostedTools
 	for _, label := range a.Connectors {
 		hosted = append(hosted, inference.HostedTools{
-			Label: label, Allowed: s.selectedOf(ctx, label), ReadOnly: a.ReadOnly == nil || *a.ReadOnly,
+			Label: label, Allowed: r.selected(ctx, label), ReadOnly: a.ReadOnly == nil || *a.ReadOnly,
 		})
 	}
 	var messages []inference.Message
@@ -119,7 +118,7 @@ func (s *Server) selectedOf(ctx context.Context, label string) []string {
 	}
 	names := []string{}
 	for _, e := range s.config.Router.List(ctx, callerOf(ctx)) {
-		if (label == inference.AllLabels || label == e.Label) && s.selected.tool(e.Name) {
+		if !e.Own && (label == inference.AllLabels || label == e.Label) && s.selected.tool(e.Name) {
 			names = append(names, e.Name)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	"github.com/rs/zerolog"
 
 	"hearth/inference"
 )
@@ -30,6 +31,8 @@ type call struct {
 	// result. It is nil where the exchange carries nothing but the result.
 	emit    func(notification []byte) error
 	failure *failure
+	server  *Server        // that handles it
+	event   *zerolog.Event // the line of the log that a call of a tool ends with
 
 	// Of a call of a tool, for what is told of it when it is over.
 	requestID string // "" until a tool runs

@@ -66,7 +66,7 @@ func (s *Server) catalogHooks(hooks *server.Hooks) {
 
 // routes reports whether the router has resources of that URI, or completes it.
 func (s *Server) routes(uri string) bool {
-	return s.config.Router != nil && !strings.HasPrefix(uri, modelsURI) && s.config.Router.Owns(uri) &&
+	return !strings.HasPrefix(uri, modelsURI) && s.config.Router.Owns(uri) &&
 		(strings.HasPrefix(uri, router.ResultScheme) || s.selected.resource(uri))
 }
 
@@ -220,7 +220,7 @@ type filled struct {
 // CompletePromptArgument asks the connector of the prompt.
 func (c completer) CompletePromptArgument(ctx context.Context, name string, argument mcp.CompleteArgument, given mcp.CompleteContext) (*mcp.Completion, error) {
 	r := c.s.config.Router
-	if r == nil || !slices.ContainsFunc(r.Prompts(), func(p router.Prompt) bool { return p.Name == name && c.s.selected.prompt(name) }) {
+	if !slices.ContainsFunc(r.Prompts(), func(p router.Prompt) bool { return p.Name == name && c.s.selected.prompt(name) }) {
 		return nil, inference.Invalid("params.ref.name", "there is no prompt %.80q here; prompts/list names those there are", name)
 	}
 	return c.routed(ctx, name, argument, given)

@@ -180,7 +180,7 @@ func (s *Server) listen(ctx context.Context, c *call, want mcp.SubscriptionFilte
 // get is the stream on which a session hears of changes.
 func (e *endpoint) get(w http.ResponseWriter, r *http.Request) {
 	id, named := sessionID(r)
-	if !named || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion)) || e.hub == nil {
+	if !named || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion)) {
 		w.Header().Set("Allow", "POST, DELETE")
 		refuse(w, http.StatusMethodNotAllowed, "", mcp.INVALID_REQUEST, "GET is the stream of a session and needs its Mcp-Session-Id; in protocol "+mcp.ProtocolVersion20260728+" POST subscriptions/listen instead")
 		return

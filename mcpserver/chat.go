@@ -22,7 +22,7 @@ func messagesProperty(description string) property {
 	return member("messages", "array", description, fmt.Sprintf(`"items":%s,"minItems":1,"maxItems":%d`, item, inference.MaxMessages))
 }
 
-func (s *Server) chatTool() *tool {
+func (s *Tools) chatTool() *tool {
 	properties := append([]property{
 		member("prompt", "string", "What to ask: one message of the user. Give either this or messages.", `"minLength":1`),
 		messagesProperty("The conversation so far, oldest first. Give either this or prompt."),
@@ -37,12 +37,11 @@ func (s *Server) chatTool() *tool {
 			"It remembers nothing between calls: send the whole conversation in messages.",
 		input:  object("", nil, properties...),
 		output: generatedSchema(),
-		action: inference.ActionChat,
 		run:    s.chat,
 	}
 }
 
-func (s *Server) chat(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) chat(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		sampling
 		Prompt    string `json:"prompt"`
@@ -86,7 +85,7 @@ func conversation(turns []turn) []inference.Message {
 	return messages
 }
 
-func (s *Server) countTokensTool() *tool {
+func (s *Tools) countTokensTool() *tool {
 	return &tool{
 		name:  "count_tokens",
 		title: "Count tokens",
@@ -107,7 +106,7 @@ func (s *Server) countTokensTool() *tool {
 	}
 }
 
-func (s *Server) countTokens(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) countTokens(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		Text     *string `json:"text"`
 		Messages []turn  `json:"messages"`

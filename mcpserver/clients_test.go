@@ -228,8 +228,7 @@ func TestClients(t *testing.T) {
 				t.Run(version, func(t *testing.T) {
 					f, release := holding()
 					f.script = saying(pieces...).script
-					s := newServer(t, f)
-					s.every = 0
+					s := newEagerServer(t, f)
 					c, wait := open(t, s, version)
 					defer wait()
 					defer c.close(t)

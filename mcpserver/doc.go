@@ -25,8 +25,8 @@
 //     request made again, while the work waits;
 //   - cancellation: notifications/cancelled reaches the calls of its own session
 //     or stdio connection only; without a session the client closes the stream;
-//   - the schemas of tools (schema.go, tool.go), compiled at registration and
-//     checked on the way in and on the way out;
+//   - what the models can do as tools (tool.go, schema.go): a connector of the router
+//     (Router.AddOwn), through which all calls go (routed.go);
 //   - errors (errors.go): what a tool cannot do is a result with isError, what
 //     the protocol cannot do is a JSON-RPC error with the code that
 //     inference.Classify gives.

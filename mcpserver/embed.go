@@ -20,7 +20,7 @@ type embedded struct {
 	Tokens  int         `json:"tokens"`
 }
 
-func (s *Server) embedTool() *tool {
+func (s *Tools) embedTool() *tool {
 	return &tool{
 		name:  "embed",
 		title: "Embed texts",
@@ -38,12 +38,11 @@ func (s *Server) embedTool() *tool {
 			member("tokens", "integer", "Tokens that were computed.", `"minimum":0`),
 		),
 		repeatable: true,
-		action:     inference.ActionEmbed,
 		run:        s.embed,
 	}
 }
 
-func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) embed(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		Input      []string `json:"input"`
 		Model      string   `json:"model"`
@@ -69,7 +68,7 @@ func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
 	for i, text := range a.Input {
 		req.Inputs[i].Text = text
 	}
-	r.call.reached = true
+	r.reached()
 	out, err := inference.Embed(ctx, lease, req)
 	if err != nil {
 		return nil, err
@@ -80,7 +79,7 @@ func (s *Server) embed(ctx context.Context, r *run) (*outcome, error) {
 
 // first returns the id of the first model that can do what is asked; "" if none
 // can, so that the refusal is that of the default model.
-func (s *Server) first(can func(*inference.ModelInfo) bool) string {
+func (s *Tools) first(can func(*inference.ModelInfo) bool) string {
 	for _, status := range s.config.Models.List() {
 		if status.State == inference.ModelReady && can(&status.Info) {
 			return status.Info.ID

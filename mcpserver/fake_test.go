@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -224,11 +225,35 @@ func (s *fakeStream) Close() error {
 	return nil
 }
 
+// newServer returns a server with the tools of f's models, behind those of the
+// router that change gives it.
 func newServer(t *testing.T, f *fakeModels, change ...func(*Config)) *Server {
+	t.Helper()
+	return newPacedServer(t, f, coalesce, change...)
+}
+
+// newEagerServer returns one that coalesces no progress.
+func newEagerServer(t *testing.T, f *fakeModels, change ...func(*Config)) *Server {
+	t.Helper()
+	return newPacedServer(t, f, 0, change...)
+}
+
+func newPacedServer(t *testing.T, f *fakeModels, every time.Duration, change ...func(*Config)) *Server {
 	t.Helper()
 	c := Config{Models: f, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Version: "1.2.3"}
 	for _, ch := range change {
 		ch(&c)
+	}
+	if c.Router == nil {
+		c.Router = newRouter(t, router.DefaultConfig(), nil)
+	}
+	tools, err := NewTools(ToolsConfig{Models: c.Models, Log: c.Log, Asks: len(c.Router.Labels()) > 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools.every = every
+	if err := c.Router.AddOwn(tools, router.Options{}); err != nil {
+		t.Fatal(err)
 	}
 	s, err := New(c)
 	if err != nil {
@@ -240,6 +265,16 @@ func newServer(t *testing.T, f *fakeModels, change ...func(*Config)) *Server {
 		}
 	})
 	return s
+}
+
+// newRouter returns one without connectors. Records go to j, unless that is nil.
+func newRouter(t *testing.T, c router.Config, j router.Journal) *router.Router {
+	t.Helper()
+	r, err := router.New(c, router.Deps{Log: zerolog.Nop(), Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // eventually waits for a condition that another goroutine brings about.

@@ -110,7 +110,7 @@ func modelProperty() property {
 }
 
 // deadline is when a call of a model that begins now has to end; zero: never.
-func (s *Server) deadline() time.Time {
+func (s *Tools) deadline() time.Time {
 	if s.config.CallTimeout == 0 {
 		return time.Time{}
 	}
@@ -118,7 +118,7 @@ func (s *Server) deadline() time.Time {
 }
 
 // options returns the options of a request to the model of lease.
-func (s *Server) options(ctx context.Context, r *run, a *sampling, lease inference.Lease) inference.Options {
+func (s *Tools) options(ctx context.Context, r *run, a *sampling, lease inference.Lease) inference.Options {
 	o := inference.Options{
 		Caller: callerOf(ctx), RequestID: r.id, Deadline: s.deadline(), Sampling: lease.Info().Defaults, N: 1, Stop: a.Stop,
 	}
@@ -224,14 +224,14 @@ func generatedSchema() string {
 }
 
 // ask leases the model, lets start ask it, and reads the answer.
-func (s *Server) ask(ctx context.Context, r *run, a *sampling, start func(inference.Lease, inference.Options) (inference.Stream, error)) (*outcome, error) {
+func (s *Tools) ask(ctx context.Context, r *run, a *sampling, start func(inference.Lease, inference.Options) (inference.Stream, error)) (*outcome, error) {
 	lease, err := s.config.Models.Acquire(ctx, a.Model)
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
 	defer lease.Release()
 	o := s.options(ctx, r, a, lease)
-	r.call.reached = true
+	r.reached()
 	stream, err := start(lease, o)
 	if err != nil {
 		return nil, err
@@ -240,12 +240,12 @@ func (s *Server) ask(ctx context.Context, r *run, a *sampling, start func(infere
 }
 
 // stream runs one generation to its end.
-func (s *Server) stream(ctx context.Context, r *run, a *sampling, model string, stream inference.Stream) (*outcome, error) {
+func (s *Tools) stream(ctx context.Context, r *run, a *sampling, model string, stream inference.Stream) (*outcome, error) {
 	total := 0
 	if a.MaxTokens != nil {
 		total = int(*a.MaxTokens)
 	}
-	got, err := collect(ctx, stream, newProgress(r.call, s.every, total))
+	got, err := collect(ctx, stream, newProgress(r, s.every, total))
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (s *Server) stream(ctx context.Context, r *run, a *sampling, model string, 
 	return &outcome{text: g.Text, structured: g}, nil
 }
 
-func (s *Server) generateTool() *tool {
+func (s *Tools) generateTool() *tool {
 	return &tool{
 		name:  "generate",
 		title: "Continue a text",
@@ -274,12 +274,11 @@ func (s *Server) generateTool() *tool {
 			member("prompt", "string", "The text to continue.", `"minLength":1`),
 		}, samplingProperties(fmt.Sprintf("Most tokens to generate. Default: %d.", generateDefault))...)...),
 		output: generatedSchema(),
-		action: inference.ActionComplete,
 		run:    s.generate,
 	}
 }
 
-func (s *Server) generate(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) generate(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		sampling
 		Prompt string `json:"prompt"`

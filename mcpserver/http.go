@@ -26,7 +26,7 @@ const maxSessionIDBytes = 256
 type endpoint struct {
 	transport *server.StreamableHTTPServer
 	sessions  *sessions
-	hub       *hub // nil without a router
+	hub       *hub
 	origins   origins
 	maxBody   int64
 	log       zerolog.Logger

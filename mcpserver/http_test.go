@@ -16,6 +16,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 func yield() { runtime.Gosched() }
@@ -327,7 +328,7 @@ func TestGuard(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"example.com", "https://a/b", "ftp://a", "https://u@a", "https://a?"} {
-		if _, err := New(Config{Models: saying(), Version: "1", AllowedOrigins: []string{bad}}); err == nil || !strings.Contains(err.Error(), bad) {
+		if _, err := New(Config{Models: saying(), Router: newRouter(t, router.DefaultConfig(), nil), Version: "1", AllowedOrigins: []string{bad}}); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("origin %q: %v", bad, err)
 		}
 	}

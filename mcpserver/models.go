@@ -101,15 +101,16 @@ type modelList struct {
 	Models []model `json:"models"`
 }
 
-func (s *Server) models() modelList {
+// modelsOf tells of the models as clients see them.
+func modelsOf(models inference.Models) modelList {
 	l := modelList{Models: []model{}}
-	for _, status := range s.config.Models.List() {
+	for _, status := range models.List() {
 		l.Models = append(l.Models, describe(status))
 	}
 	return l
 }
 
-func (s *Server) listModelsTool() *tool {
+func (s *Tools) listModelsTool() *tool {
 	return &tool{
 		name:        "list_models",
 		title:       "List models",
@@ -118,7 +119,7 @@ func (s *Server) listModelsTool() *tool {
 		output:      object("", []string{"models"}, property{"models", `{"type":"array","description":"The models, in a fixed order.","items":` + modelSchema() + `}`}),
 		repeatable:  true,
 		run: func(context.Context, *run) (*outcome, error) {
-			return &outcome{structured: s.models()}, nil
+			return &outcome{structured: modelsOf(s.config.Models)}, nil
 		},
 	}
 }
@@ -131,7 +132,7 @@ func (s *Server) registerResources() {
 	s.mcp.AddResource(
 		mcp.NewResource(modelsURI, "models", mcp.WithResourceTitle("Models"), mcp.WithResourceDescription("The models that this server offers."), mcp.WithMIMEType(mime)),
 		func(_ context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
-			return contents(request.Params.URI, s.models())
+			return contents(request.Params.URI, modelsOf(s.config.Models))
 		})
 	s.mcp.AddResourceTemplate(
 		mcp.NewResourceTemplate(modelsURI+"{id}", "model", mcp.WithTemplateTitle("Model"), mcp.WithTemplateDescription("One model: its state, its size and its context."), mcp.WithTemplateMIMEType(mime)),

@@ -93,8 +93,8 @@ func TestProtocolErrors(t *testing.T) {
 		{"bad cursor", "tools/list", `"cursor":"%"`, -32602, -32602, 400},
 		{"unknown reference", "completion/complete", `"ref":{"type":"ref/none"},"argument":{"name":"id","value":""}`, -32602, -32602, 400},
 		{"unknown argument", "completion/complete", `"ref":{"type":"ref/resource","uri":"models://{id}"},"argument":{"name":"x","value":""}`, -32602, -32602, 400},
-		{"prompts are not offered", "prompts/list", "", -32601, -32601, 404},
-		{"resources cannot be subscribed to", "resources/subscribe", `"uri":"models://"`, -32601, -32601, 404},
+		{"bad cursor of prompts", "prompts/list", `"cursor":"%"`, -32602, -32602, 400},
+		{"models cannot be subscribed to", "resources/subscribe", `"uri":"models://"`, -32602, -32601, 404},
 		{"of the other era", "server/discover", "", -32601, 0, 200},
 		{"of this era", "initialize", `"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"a","version":"1"}`, 0, -32601, 404},
 	} {
@@ -123,10 +123,12 @@ func TestProtocolErrors(t *testing.T) {
 	}
 }
 
-// TestListen: nothing changes here, so a subscription is acknowledged as empty
-// and ends at once, the acknowledgement first.
-func TestListen(t *testing.T) {
-	p := connect(t, serve(t, newServer(t, saying())), modern)
+// TestListenToADrainingServer: a subscription is acknowledged and ends at once, the
+// acknowledgement first.
+func TestListenToADrainingServer(t *testing.T) {
+	s := newServer(t, saying())
+	p := connect(t, serve(t, s), modern)
+	s.Drain()
 	for range 50 {
 		notes, r := p.call("1", "subscriptions/listen", `"notifications":{"toolsListChanged":true,"resourcesListChanged":true}`, "")
 		if len(notes) != 1 || notes[0].Method != mcp.MethodNotificationSubscriptionsAcknowledged || r.Error != nil {

@@ -2,33 +2,24 @@ package mcpserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	"github.com/mark3labs/mcp-go/mcp"
-
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
-
-// progressParams are the parameters of notifications/progress.
-type progressParams struct {
-	ProgressToken json.RawMessage `json:"progressToken"`
-	// Progress grows with every notification: below 1 it is the share of the
-	// prompt that was computed, from 1 on the number of tokens generated.
-	Progress float64 `json:"progress"`
-	Total    int     `json:"total,omitempty"`   // max_tokens, if the caller gave it
-	Message  string  `json:"message,omitempty"` // the text since the last notification
-}
 
 // progress streams text to the caller of a tool as notifications of bounded
 // rate. It runs on the goroutine of the call, so that its order is the order
-// of the text and its last notification precedes the result.
+// of the text and its last notification precedes the result. What it tells grows
+// with every notification: below 1 it is the share of the prompt that was computed,
+// from 1 on the number of tokens generated; the total is max_tokens, if the caller
+// gave it, and the message the text since the last notification.
 type progress struct {
-	send  func(progressParams) error // nil: nobody asked for progress
+	send  func(router.Progress) // nil: nobody asked for progress
 	every time.Duration
 	total int
 
@@ -40,13 +31,10 @@ type progress struct {
 	at      time.Time // of the last notification
 }
 
-func newProgress(c *call, every time.Duration, total int) *progress {
+func newProgress(r *run, every time.Duration, total int) *progress {
 	p := &progress{every: every, total: total}
-	if c.msg.token != nil && c.emit != nil {
-		p.send = func(params progressParams) error {
-			params.ProgressToken = c.msg.token
-			return c.notify(string(mcp.MethodNotificationProgress), params)
-		}
+	if r.call.Heard {
+		p.send = r.call.Progress
 	}
 	return p
 }
@@ -65,60 +53,56 @@ func (p *progress) next(ctx context.Context, stream inference.Stream) (inference
 		if err == nil || !late || !errors.Is(err, context.DeadlineExceeded) {
 			return event, err
 		}
-		if err := p.flush(); err != nil {
-			return inference.Event{}, err
-		}
+		p.flush()
 	}
 }
 
 // observe takes note of an event and sends what is due.
-func (p *progress) observe(e inference.Event) error {
+func (p *progress) observe(e inference.Event) {
 	if p.send == nil {
-		return nil
+		return
 	}
 	switch e.Kind {
 	case inference.EventProgress:
 		if e.Progress.Prompt == 0 || p.pieces > 0 {
-			return nil
+			return
 		}
 		// Short of 1 even when the prompt is done: 1 is the first token.
 		share := 0.99 * float64(e.Progress.Prefilled) / float64(e.Progress.Prompt)
 		if share <= max(p.sent, p.prefill) {
-			return nil
+			return
 		}
 		p.prefill = share
 	case inference.EventDelta:
 		p.pieces++
 		p.text.WriteString(e.Content)
 	default:
-		return nil
+		return
 	}
 	p.pending = true
-	if time.Since(p.at) < p.every {
-		return nil
+	if time.Since(p.at) >= p.every {
+		p.flush()
 	}
-	return p.flush()
 }
 
 // end sends what is left. tokens is the true number of tokens, or 0 if the
 // stream ended without saying it.
-func (p *progress) end(tokens int) error {
-	if !p.pending {
-		return nil
+func (p *progress) end(tokens int) {
+	if p.pending {
+		p.pieces = max(p.pieces, tokens)
+		p.flush()
 	}
-	p.pieces = max(p.pieces, tokens)
-	return p.flush()
 }
 
-func (p *progress) flush() error {
+func (p *progress) flush() {
 	value := float64(p.pieces)
 	if p.pieces == 0 {
 		value = p.prefill
 	}
-	params := progressParams{Progress: value, Total: p.total, Message: p.text.String()}
+	told := router.Progress{Progress: value, Total: float64(p.total), Message: p.text.String()}
 	p.text.Reset()
 	p.pending, p.sent, p.at = false, value, time.Now()
-	return p.send(params)
+	p.send(told)
 }
 
 // answer is a whole answer of a model.
@@ -135,14 +119,15 @@ func collect(ctx context.Context, stream inference.Stream, p *progress) (*answer
 	for {
 		event, err := p.next(ctx, stream)
 		if errors.Is(err, io.EOF) {
-			return &a, p.end(a.usage.CompletionTokens)
+			p.end(a.usage.CompletionTokens)
+			return &a, nil
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("generate: %w", cancelCause(ctx))
 		}
 		if err != nil {
-			// The caller still gets the text up to here.
-			return nil, errors.Join(err, p.end(0))
+			p.end(0) // the caller still gets the text up to here
+			return nil, err
 		}
 		switch event.Kind {
 		case inference.EventDelta:
@@ -153,8 +138,6 @@ func collect(ctx context.Context, stream inference.Stream, p *progress) (*answer
 		case inference.EventUsage:
 			a.usage = event.Usage
 		}
-		if err := p.observe(event); err != nil {
-			return nil, errors.Join(inference.ErrCancelled, err)
-		}
+		p.observe(event)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 // numbered returns n different pieces of text.
@@ -53,8 +54,7 @@ func TestNoProgressIsLost(t *testing.T) {
 	want := numbered(pieces)
 	text := strings.Join(want, "")
 	eras(t, func(t *testing.T, version string) {
-		s := newServer(t, saying(want...))
-		s.every = 0 // no coalescing: a burst of notifications
+		s := newEagerServer(t, saying(want...)) // no coalescing: a burst of notifications
 		p := connect(t, serve(t, s), version)
 		one := func(i int) error {
 			body, h := p.request(strconv.Itoa(i), "tools/call", `"name":"chat","arguments":{"prompt":"x"}`, fmt.Sprintf(`"progressToken":"p%d"`, i))
@@ -101,8 +101,7 @@ func TestNoProgressIsLost(t *testing.T) {
 // TestProgressOnlyOnRequest: without a token, or where the client takes no
 // stream, the answer is one document.
 func TestProgressOnlyOnRequest(t *testing.T) {
-	s := newServer(t, saying("a", "b"))
-	s.every = 0
+	s := newEagerServer(t, saying("a", "b"))
 	p := connect(t, serve(t, s), modern)
 	if notes, r := p.call("1", "tools/call", `"name":"chat","arguments":{"prompt":"x"}`, ""); len(notes) != 0 || r.tool(t).Content[0].Text != "ab" {
 		t.Errorf("without a token: %d notifications, %+v", len(notes), r)
@@ -209,9 +208,8 @@ func TestCoalescing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				var got []string
-				p := &progress{every: every, send: func(n progressParams) error {
+				p := &progress{every: every, send: func(n router.Progress) {
 					got = append(got, at(int(time.Since(start).Milliseconds()), n.Progress, n.Message))
-					return nil
 				}}
 				_, err := collect(t.Context(), &paced{events: c.events, gaps: c.gaps, err: c.err}, p)
 				if c.err != io.EOF && !errors.Is(err, c.err) || c.err == io.EOF && err != nil {
@@ -227,8 +225,9 @@ func TestCoalescing(t *testing.T) {
 
 // TestGoneClientEndsTheCall: a notification that cannot be written closes the stream.
 func TestGoneClientEndsTheCall(t *testing.T) {
-	p := &progress{send: func(progressParams) error { return io.ErrClosedPipe }}
-	_, err := collect(t.Context(), &paced{events: tokens("a", "b"), gaps: make([]time.Duration, 4), err: io.EOF}, p)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p := &progress{send: func(router.Progress) { cancel(errors.Join(inference.ErrCancelled, io.ErrClosedPipe)) }}
+	_, err := collect(ctx, &paced{events: tokens("a", "b"), gaps: make([]time.Duration, 4), err: io.EOF}, p)
 	if !errors.Is(err, inference.ErrCancelled) || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("got %v", err)
 	}

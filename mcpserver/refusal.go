@@ -20,7 +20,7 @@ func (s *Server) tell(ctx context.Context, c *call) {
 	if json.Unmarshal(c.msg.params.Name, &tool) != nil {
 		return
 	}
-	action := s.actions[tool]
+	action := actions[tool]
 	if action == "" {
 		return
 	}

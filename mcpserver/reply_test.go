@@ -39,8 +39,7 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 func TestStuckClientIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := saying(numbered(1000)...)
-		s := newServer(t, f)
-		s.every = 0
+		s := newEagerServer(t, f)
 		w := &stuckWriter{ResponseRecorder: httptest.NewRecorder(), left: 3}
 		r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(strings.TrimSpace(toolCall("1", "x"))))
 		r.Header.Set("Content-Type", "application/json")

@@ -25,7 +25,7 @@ type rankedDocument struct {
 	Document string  `json:"document"`
 }
 
-func (s *Server) rerankTool() *tool {
+func (s *Tools) rerankTool() *tool {
 	return &tool{
 		name:  "rerank",
 		title: "Rank documents",
@@ -48,12 +48,11 @@ func (s *Server) rerankTool() *tool {
 			member("tokens", "integer", "Tokens that were computed.", `"minimum":0`),
 		),
 		repeatable: true,
-		action:     inference.ActionRerank,
 		run:        s.rerank,
 	}
 }
 
-func (s *Server) rerank(ctx context.Context, r *run) (*outcome, error) {
+func (s *Tools) rerank(ctx context.Context, r *run) (*outcome, error) {
 	var a struct {
 		Query     string   `json:"query"`
 		Documents []string `json:"documents"`
@@ -76,7 +75,7 @@ func (s *Server) rerank(ctx context.Context, r *run) (*outcome, error) {
 		Caller: callerOf(ctx), RequestID: r.id, Query: a.Query, Documents: a.Documents, TopN: int(a.TopN), Truncate: a.Truncate,
 		Deadline: s.deadline(),
 	}
-	r.call.reached = true
+	r.reached()
 	out, err := inference.Rerank(ctx, lease, req)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +16,7 @@ import (
 	"hearth/mcpserver/router"
 )
 
-// offerRouted offers the tools of the router's connectors beside those of this
-// server, and follows their changes.
+// offerRouted offers the tools of the router, and follows their changes.
 func (s *Server) offerRouted() {
 	s.routed = &routedTools{names: map[string]string{}}
 	s.syncRouted()
@@ -55,7 +55,7 @@ func (s *Server) syncRouted() {
 			continue
 		}
 		s.routed.names[e.Name] = e.Definition
-		add = append(add, server.ServerTool{Tool: routedTool(e), Handler: s.callRouted(e.Name, len(e.Tool.Output) > 0)})
+		add = append(add, server.ServerTool{Tool: routedTool(e), Handler: s.callRouted(e.Name, e.Own, len(e.Tool.Output) > 0)})
 	}
 	var gone []string
 	for name := range s.routed.names {
@@ -84,38 +84,35 @@ func routedTool(e *router.Entry) mcp.Tool {
 }
 
 // visible leaves out of a list what the caller may not call. The very same policy
-// decides at the call.
+// decides at the call. mcp-go asks for the one tool of a call, too.
 func (s *Server) visible(ctx context.Context, tools []mcp.Tool) []mcp.Tool {
-	may := map[string]bool{}
-	for _, e := range s.config.Router.List(ctx, callerOf(ctx)) {
-		may[e.Name] = true
-	}
-	s.routed.mu.Lock()
-	defer s.routed.mu.Unlock()
-	out := make([]mcp.Tool, 0, len(tools))
-	for _, t := range tools {
-		if _, routed := s.routed.names[t.Name]; !routed || may[t.Name] {
-			out = append(out, t)
-		}
-	}
-	return out
+	caller := callerOf(ctx)
+	return slices.DeleteFunc(slices.Clone(tools), func(t mcp.Tool) bool { return !s.config.Router.Visible(ctx, caller, t.Name) })
 }
 
-// callRouted runs a tool of a connector for mcp-go. What promises a structured result
-// and has none to show (it is too large, or was redacted) is an error: clients take an
-// answer without it for a broken server, and drop its text.
-func (s *Server) callRouted(name string, promises bool) server.ToolHandlerFunc {
+// callRouted calls a tool for mcp-go. What goes wrong in it is a result that says so,
+// which the model on the other side can read and mend. What promises a structured
+// result and has none to show (it is too large, or was redacted) is an error: clients
+// take an answer without it for a broken server, and drop its text.
+func (s *Server) callRouted(name string, own, promises bool) server.ToolHandlerFunc {
 	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		started := time.Now()
 		c := callFrom(ctx)
 		id := s.requestID(ctx)
-		c.requestID = id
+		c.requestID, c.server, c.event = id, s, s.log.Info()
 		q := &router.Request{
 			ID: id, Caller: callerOf(ctx), Via: s.via(ctx), Conversation: c.conversation(),
 			Tool: name, Arguments: request.Params.RawArguments,
 		}
-		result, required, err := s.routedCall(ctx, c, q, &request.Params.MultiRoundTripParams)
-		event := s.log.Info().Str("tool", name).Str("request_id", id).Str("principal", q.Caller.Principal).Dur("duration_ms", time.Since(started))
+		var result *router.Result
+		var required *mcp.MultiRoundTripResult
+		var err error
+		if own {
+			result, err = s.ownCall(ctx, c, q)
+		} else {
+			result, required, err = s.routedCall(ctx, c, q, &request.Params.MultiRoundTripParams)
+		}
+		event := c.event.Str("tool", name).Str("request_id", id).Str("principal", q.Caller.Principal).Dur("duration_ms", time.Since(started))
 		var lacks *router.CapabilityError
 		switch {
 		case required != nil:
@@ -134,6 +131,7 @@ func (s *Server) callRouted(name string, promises bool) server.ToolHandlerFunc {
 			return nil, err
 		}
 		status := inference.Classify(err)
+		c.refused = status.Code
 		event.Str("outcome", status.Code).Msg("mcp tool call")
 		if status.HTTP == 500 {
 			s.log.Error().Err(err).Str("tool", name).Str("request_id", id).Msg("mcp tool call failed")
@@ -148,6 +146,23 @@ func (s *Server) via(ctx context.Context) string {
 		return "mcp"
 	}
 	return s.config.Via(ctx)
+}
+
+// ownCall calls a tool of this server itself. It runs on this goroutine, and what it
+// tells goes straight to the client: nothing is dropped, and a client that reads slowly
+// slows it down.
+func (s *Server) ownCall(ctx context.Context, c *call, q *router.Request) (*router.Result, error) {
+	if c.msg.token == nil || c.emit == nil {
+		return s.config.Router.Call(ctx, q)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	q.Progress = func(p router.Progress) {
+		if err := c.progress(p); err != nil {
+			cancel(errors.Join(inference.ErrCancelled, err)) // the client is gone
+		}
+	}
+	return s.config.Router.Call(ctx, q)
 }
 
 // routedCall makes the call, or goes on with one that has asked the client. What the
@@ -255,15 +270,20 @@ func (q *progressQueue) write(c *call) error {
 		return nil
 	}
 	for _, p := range wait {
-		if err := c.notify(string(mcp.MethodNotificationProgress), routedProgress{c.msg.token, p.Progress, p.Total, p.Message}); err != nil {
+		if err := c.progress(p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// routedProgress are the parameters of notifications/progress.
-type routedProgress struct {
+// progress writes how far the call is.
+func (c *call) progress(p router.Progress) error {
+	return c.notify(string(mcp.MethodNotificationProgress), progressParams{c.msg.token, p.Progress, p.Total, p.Message})
+}
+
+// progressParams are the parameters of notifications/progress.
+type progressParams struct {
 	ProgressToken json.RawMessage `json:"progressToken"`
 	Progress      float64         `json:"progress"`
 	Total         float64         `json:"total,omitempty"`

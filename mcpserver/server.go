@@ -22,9 +22,6 @@ const (
 	DefaultMaxCallsPerSession = 64
 )
 
-// coalesce is the shortest time between two progress notifications of a call.
-const coalesce = 33 * time.Millisecond
-
 // Config is what the server needs.
 type Config struct {
 	Models inference.Models // required
@@ -39,8 +36,6 @@ type Config struct {
 	// MaxCallsPerSession bounds the requests that one session, or one stdio
 	// connection, has in flight; 0: DefaultMaxCallsPerSession.
 	MaxCallsPerSession int
-	// CallTimeout ends a call of a model with ErrDeadline; 0: none.
-	CallTimeout time.Duration
 	// FirstLists bounds how long the first lists over stdio wait for connectors of the
 	// Router that do not know yet what they offer; 0: not at all.
 	FirstLists time.Duration
@@ -51,11 +46,10 @@ type Config struct {
 	// never reached a model: once, on the goroutine of the call, before the
 	// client is answered. Of all others the model has heard.
 	Refused func(context.Context, inference.Refusal)
-	// Router, unless it is nil, has tools of connectors, which are offered beside
-	// those of the models.
+	// Router has the tools, those of the models (Tools) among them, and the resources
+	// and prompts of connectors; required.
 	Router *router.Router
-	// Select says what of all this the server offers; nil: all of it. Only with a
-	// Router.
+	// Select says what of all this the server offers; nil: all of it.
 	Select *Selection
 	// Via names the door through which a message came, for records; nil: "mcp".
 	Via func(context.Context) string
@@ -68,13 +62,9 @@ type Server struct {
 	log      zerolog.Logger
 	mcp      *server.MCPServer
 	endpoint *endpoint
-	every    time.Duration // between progress notifications
-	// actions are those of the tools that ask a model, by the tool's name. It
-	// does not change once New has returned.
-	actions map[string]string
 
-	routed      *routedTools // nil without a router
-	hub         *hub         // nil without a router
+	routed      *routedTools
+	hub         *hub
 	parked      *parked
 	selected    *selection
 	unsubscribe func()
@@ -88,8 +78,11 @@ func New(c Config) (*Server, error) {
 	if c.Version == "" {
 		return nil, errors.New("mcpserver: Version is missing")
 	}
-	if c.MaxBodyBytes < 0 || c.MaxCallsPerSession < 0 || c.CallTimeout < 0 || c.FirstLists < 0 {
-		return nil, errors.New("mcpserver: MaxBodyBytes, MaxCallsPerSession, CallTimeout and FirstLists must not be negative; 0 means the default")
+	if c.Router == nil {
+		return nil, errors.New("mcpserver: Router is missing")
+	}
+	if c.MaxBodyBytes < 0 || c.MaxCallsPerSession < 0 || c.FirstLists < 0 {
+		return nil, errors.New("mcpserver: MaxBodyBytes, MaxCallsPerSession and FirstLists must not be negative; 0 means the default")
 	}
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = DefaultMaxBodyBytes
@@ -97,46 +90,29 @@ func New(c Config) (*Server, error) {
 	if c.MaxCallsPerSession == 0 {
 		c.MaxCallsPerSession = DefaultMaxCallsPerSession
 	}
-	if c.Select != nil && c.Router == nil {
-		return nil, errors.New("mcpserver: Select needs a Router")
-	}
-	s := &Server{config: c, log: c.Log, selected: newSelection(c.Select), every: coalesce, actions: map[string]string{}}
+	s := &Server{config: c, log: c.Log, selected: newSelection(c.Select), hub: newHub(c.Router), parked: newParked()}
 	hooks := &server.Hooks{}
 	hooks.AddOnError(s.onError)
+	s.catalogHooks(hooks)
+	s.changeHooks(hooks)
 	options := []server.ServerOption{
 		server.WithTitle("Hearth"),
 		server.WithToolCapabilities(false),
-		server.WithResourceCapabilities(c.Router != nil, false),
+		server.WithResourceCapabilities(true, false),
 		server.WithCompletions(),
 		server.WithResourceCompletionProvider(completer{s}),
 		server.WithHooks(hooks),
+		server.WithLogging(),
+		server.WithToolFilter(s.visible),
+		server.WithPromptCapabilities(false),
+		server.WithPromptCompletionProvider(completer{s}),
 	}
 	if c.Select == nil {
 		options = append(options, server.WithInstructions(instructions)) // they tell of all tools
 	}
-	if c.Router != nil {
-		s.hub, s.parked = newHub(c.Router), newParked()
-		s.catalogHooks(hooks)
-		s.changeHooks(hooks)
-		options = append(options, server.WithLogging(), server.WithToolFilter(s.visible), server.WithPromptCapabilities(false), server.WithPromptCompletionProvider(completer{s}))
-	}
 	s.mcp = server.NewMCPServer("hearth", c.Version, options...)
-	own := []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()}
-	if c.Router != nil && len(c.Router.Labels()) > 0 {
-		own = append(own, s.askTool())
-	}
-	for _, t := range own {
-		if !s.selected.tool(t.name) {
-			continue
-		}
-		if err := s.register(t); err != nil {
-			return nil, fmt.Errorf("mcpserver: register tool %q: %w", t.name, err)
-		}
-	}
 	s.registerResources()
-	if c.Router != nil {
-		s.offerRouted()
-	}
+	s.offerRouted()
 	var err error
 	if s.endpoint, err = newEndpoint(s); err != nil {
 		return nil, fmt.Errorf("mcpserver: %w", err)
@@ -153,16 +129,11 @@ const instructions = "A language model that runs on this server. " +
 // Drain ends the streams on which clients hear of changes, which would go on for
 // ever, and refuses nothing: calls end by themselves.
 func (s *Server) Drain() {
-	if s.hub != nil {
-		s.hub.drain()
-	}
+	s.hub.drain()
 }
 
 // Close ends what follows the router. Requests have ended by then.
 func (s *Server) Close() {
-	if s.hub == nil {
-		return
-	}
 	s.Drain()
 	s.unsubscribe()
 	s.parked.close()

@@ -88,7 +88,7 @@ type session struct {
 	id      string
 	caller  inference.Caller
 	running *running
-	outlet  *outlet   // what it is to hear of changes; nil without a router
+	outlet  *outlet   // what it is to hear of changes
 	used    time.Time // guarded by sessions.mu
 
 	questions *questions // what it was asked, in the middle of calls
@@ -97,7 +97,7 @@ type session struct {
 
 // idle reports whether no call runs and no stream is open.
 func (s *session) idle() bool {
-	return s.running.idle() && (s.outlet == nil || !s.outlet.attached())
+	return s.running.idle() && !s.outlet.attached()
 }
 
 // Initialize, Initialized, NotificationChannel and SessionID make a session the
@@ -118,7 +118,7 @@ func (s *session) SessionID() string { return s.id }
 // safe for concurrent use.
 type sessions struct {
 	mcp      *server.MCPServer
-	hub      *hub // nil without a router
+	hub      *hub
 	maxCalls int
 	mu       sync.Mutex
 	byID     map[string]*session
@@ -135,10 +135,8 @@ func (l *sessions) create(ctx context.Context, caller inference.Caller) (*sessio
 	if err := l.mcp.RegisterSession(ctx, s); err != nil {
 		return nil, fmt.Errorf("register session: %w", err)
 	}
-	if l.hub != nil {
-		s.outlet = l.hub.open()
-		s.outlet.want(allLists)
-	}
+	s.outlet = l.hub.open()
+	s.outlet.want(allLists)
 	l.byID[s.id] = s
 	return s, nil
 }

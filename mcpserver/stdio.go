@@ -31,12 +31,10 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &stdioConn{server: s, out: out, running: newRunning(s.config.MaxCallsPerSession), fail: cancel, over: make(chan struct{}), questions: newQuestions()}
-	if s.hub != nil {
-		c.outlet = s.hub.open()
-		defer c.outlet.close()
-		// A failed write ends the connection, and with it this.
-		c.calls.Go(func() { _ = c.outlet.deliver(ctx, c.over, c.write, nil, nil) })
-	}
+	c.outlet = s.hub.open()
+	defer c.outlet.close()
+	// A failed write ends the connection, and with it this.
+	c.calls.Go(func() { _ = c.outlet.deliver(ctx, c.over, c.write, nil, nil) })
 
 	c.learned = sync.OnceValue(func() <-chan struct{} { return c.learn(ctx) })
 

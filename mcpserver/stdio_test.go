@@ -43,8 +43,7 @@ func lines(t *testing.T, out string) []rpc {
 func TestStdioPiped(t *testing.T) {
 	const calls, pieces = 50, 120
 	want := numbered(pieces)
-	s := newServer(t, saying(want...))
-	s.every = 0
+	s := newEagerServer(t, saying(want...))
 	var in strings.Builder
 	in.WriteString(`{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}` + "\r\n\n")
 	in.WriteString(`{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n")

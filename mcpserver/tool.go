@@ -5,23 +5,72 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime/debug"
 	"time"
 
-	"github.com/mark3labs/mcp-go/mcp"
-	"github.com/mark3labs/mcp-go/server"
 	"github.com/rs/zerolog"
 
 	"hearth/inference"
-	"hearth/mcpserver/schema"
+	"hearth/mcpserver/router"
 )
 
-// toolName is what clients accept as the name of a tool.
-var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+// ToolsConfig is what the server's own tools need.
+type ToolsConfig struct {
+	Models inference.Models // required
+	Log    zerolog.Logger
+	// CallTimeout ends a call of a model with ErrDeadline; 0: none.
+	CallTimeout time.Duration
+	// Asks offers the tool ask, which makes sense where there are connectors.
+	Asks bool
+}
 
-// tool is a tool before and after registration. No tool of this server changes
-// anything or reaches outside of it, but for the one that uses connectors.
+// Tools are the tools of this server itself: what its models can do. They are a
+// connector of the router (Router.AddOwn), which decides, checks, limits and records
+// their calls like all others. A Tools is safe for concurrent use.
+type Tools struct {
+	config ToolsConfig
+	every  time.Duration // between two notifications of progress
+	named  map[string]*tool
+	offers []router.Tool
+}
+
+// coalesce is the shortest time between two progress notifications of a call.
+const coalesce = 33 * time.Millisecond
+
+// NewTools returns the tools of c's models.
+func NewTools(c ToolsConfig) (*Tools, error) {
+	if c.Models == nil {
+		return nil, errors.New("mcpserver: Models is missing")
+	}
+	if c.CallTimeout < 0 {
+		return nil, errors.New("mcpserver: CallTimeout must not be negative; 0 means none")
+	}
+	s := &Tools{config: c, every: coalesce, named: map[string]*tool{}}
+	list := []*tool{s.chatTool(), s.countTokensTool(), s.embedTool(), s.generateTool(), s.listModelsTool(), s.rerankTool()}
+	if c.Asks {
+		list = append(list, s.askTool())
+	}
+	for _, t := range list {
+		s.named[t.name] = t
+		s.offers = append(s.offers, router.Tool{
+			Name: t.name, Title: t.title, Description: t.description,
+			Input: json.RawMessage(t.input), Output: json.RawMessage(t.output),
+			Effects:    router.Effects{Writes: t.acts, Destroys: t.acts, Outside: t.acts},
+			Idempotent: t.repeatable, Delegates: t.acts,
+		})
+	}
+	return s, nil
+}
+
+// actions are those of the tools that ask a model, by the tool's name: what audit
+// records call them.
+var actions = map[string]string{
+	"ask": inference.ActionChat, "chat": inference.ActionChat, "embed": inference.ActionEmbed,
+	"generate": inference.ActionComplete, "rerank": inference.ActionRerank,
+}
+
+// tool is one of Tools. None changes anything or reaches outside of this server, but
+// for the one that uses connectors.
 type tool struct {
 	name        string
 	title       string
@@ -30,18 +79,32 @@ type tool struct {
 	output      string // JSON Schema of outcome.structured
 	repeatable  bool   // the same arguments give the same result
 	acts        bool   // it may do what the tools of connectors do
-	action      string // what a model is asked to do, as audit records name it; "" where it generates nothing
 	run         func(ctx context.Context, r *run) (*outcome, error)
-
-	in, out *schema.Schema
 }
 
 // run is one call of a tool.
 type run struct {
-	call      *call
+	call      *router.Call
+	door      *call           // the message that it came with; nil: it came by another door
 	id        string          // for logs and traces
 	arguments json.RawMessage // valid by the input schema
-	event     *zerolog.Event  // the line of the log that the call ends with
+	event     *zerolog.Event  // the line of the log that the call ends with; nil: none
+}
+
+// reached notes that a model was asked: it knows of the request.
+func (r *run) reached() {
+	if r.door != nil {
+		r.door.reached = true
+	}
+}
+
+// selected returns the tools of a connector, or of all, that the server at which the
+// call came in lets the model use; nil: all there are.
+func (r *run) selected(ctx context.Context, label string) []string {
+	if r.door == nil {
+		return nil
+	}
+	return r.door.server.selectedOf(ctx, label)
 }
 
 // outcome is what a tool returns.
@@ -50,75 +113,24 @@ type outcome struct {
 	structured any
 }
 
-// register compiles both schemas, so that no tool is ever called unvalidated,
-// and offers the tool.
-func (s *Server) register(t *tool) error {
-	if !toolName.MatchString(t.name) {
-		return fmt.Errorf("the name must match %s", toolName)
-	}
-	if s.mcp.GetTool(t.name) != nil {
-		return errors.New("the name is taken")
-	}
-	var err error
-	if t.in, err = schema.Compile(t.name+"/input", t.input); err != nil {
-		return err
-	}
-	if t.out, err = schema.Compile(t.name+"/output", t.output); err != nil {
-		return err
-	}
-	reads := !t.acts
-	if t.action != "" {
-		s.actions[t.name] = t.action
-	}
-	s.mcp.AddTool(mcp.Tool{
-		Name:            t.name,
-		Title:           t.title,
-		Description:     t.description,
-		RawInputSchema:  json.RawMessage(t.input),
-		RawOutputSchema: json.RawMessage(t.output),
-		Annotations: mcp.ToolAnnotation{
-			Title: t.title, ReadOnlyHint: &reads, DestructiveHint: &t.acts, IdempotentHint: &t.repeatable, OpenWorldHint: &t.acts,
-		},
-	}, s.handler(t))
-	return nil
-}
+// Tools implements router.Connector.
+func (s *Tools) Tools() []router.Tool { return s.offers }
 
-// handler runs the tool for mcp-go. What goes wrong in it is a result that says
-// so, which the model on the other side can read and mend.
-func (s *Server) handler(t *tool) server.ToolHandlerFunc {
-	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		started := time.Now()
-		r := &run{call: callFrom(ctx), id: s.requestID(ctx), arguments: request.Params.RawArguments, event: s.log.Info()}
-		r.call.requestID = r.id
-		if len(r.arguments) == 0 || string(r.arguments) == "null" {
-			r.arguments = json.RawMessage("{}")
-		}
-		result, err := s.result(ctx, t, r)
-		r.event.Str("tool", t.name).Str("request_id", r.id).Str("principal", callerOf(ctx).Principal).Dur("duration_ms", time.Since(started))
-		if err == nil {
-			r.event.Str("outcome", "ok").Msg("mcp tool call")
-			return result, nil
-		}
-		status := inference.Classify(err)
-		r.call.refused = status.Code
-		r.event.Str("outcome", status.Code).Msg("mcp tool call")
-		if status.HTTP == 500 {
-			s.log.Error().Err(err).Str("tool", t.name).Str("request_id", r.id).Msg("mcp tool call failed")
-		}
-		return mcp.NewToolResultError(status.Message), nil
-	}
-}
+// Close implements router.Connector. Nothing runs behind the calls.
+func (s *Tools) Close(context.Context) error { return nil }
 
-// result validates, runs and validates again.
-func (s *Server) result(ctx context.Context, t *tool, r *run) (result *mcp.CallToolResult, err error) {
+// Run implements router.Connector.
+func (s *Tools) Run(ctx context.Context, call *router.Call) (result *router.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("tool", t.name).Str("request_id", r.id).Msg("mcp tool panicked")
-			result, err = nil, fmt.Errorf("tool %s panicked", t.name)
+			s.config.Log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("tool", call.Tool).Str("request_id", call.ID).Msg("mcp tool panicked")
+			result, err = nil, fmt.Errorf("tool %s panicked", call.Tool)
 		}
 	}()
-	if err := schema.Check(t.in, r.arguments); err != nil {
-		return nil, err
+	t := s.named[call.Tool]
+	r := &run{call: call, id: call.ID, arguments: call.Arguments}
+	if c := callFrom(ctx); c != nil {
+		r.door, r.event = c, c.event
 	}
 	out, err := t.run(ctx, r)
 	if err != nil {
@@ -128,13 +140,12 @@ func (s *Server) result(ctx context.Context, t *tool, r *run) (result *mcp.CallT
 	if err != nil {
 		return nil, fmt.Errorf("encode the result of %s: %w", t.name, err)
 	}
-	if err := schema.Check(t.out, structured); err != nil {
-		return nil, fmt.Errorf("the result of %s breaks its own schema: %s", t.name, err)
-	}
 	if out.text == "" && t.repeatable {
 		out.text = string(structured)
 	}
-	return mcp.NewToolResultStructured(json.RawMessage(structured), out.text), nil
+	result = router.Text(out.text)
+	result.Structured = structured
+	return result, nil
 }
 
 // whole is an integer that a client may write as 3 or as 3.0: both are integers

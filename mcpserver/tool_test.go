@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -217,7 +218,7 @@ func TestToolErrors(t *testing.T) {
 		{"chat", `{"prompt":"a","seed":4294967296}`, "seed: must be at most 4294967295"},
 		{"chat", `{"prompt":"a","stop":["` + strings.Repeat("x", 600) + `"]}`, "stop[0]: must have at most 512 characters, got 600"},
 		{"chat", `{"prompt":"a","json_schema":"x"}`, "json_schema: must be of type object"},
-		{"chat", `[]`, "must be of type object"},
+		{"chat", `[]`, "must be a JSON object"},
 		{"chat", `{"prompt":"a","model":"none"}`, `no model "none" is served here; there is: tiny`},
 		{"chat", `{"prompt":"a","model":"late"}`, "model is loading"},
 		{"chat", `{"prompt":"long"}`, "the prompt has 3000 tokens"},
@@ -262,42 +263,20 @@ func TestLogHoldsNoText(t *testing.T) {
 	}
 }
 
-// TestRegisterRefuses: no tool is offered whose schemas do not compile.
-func TestRegisterRefuses(t *testing.T) {
-	s := newServer(t, saying())
-	ok := object("", nil)
-	file := filepath.Join(t.TempDir(), "schema.json")
-	if err := os.WriteFile(file, []byte(ok), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name string
-		tool tool
-	}{
-		{"name", tool{name: "a b", input: ok, output: ok}},
-		{"long name", tool{name: strings.Repeat("a", 65), input: ok, output: ok}},
-		{"taken", tool{name: "chat", input: ok, output: ok}},
-		{"no JSON", tool{name: "a", input: "{", output: ok}},
-		{"no schema", tool{name: "a", input: ok, output: `{"type":"objekt"}`}},
-		{"reference to the network", tool{name: "a", input: `{"$ref":"http://127.0.0.1:1/x.json"}`, output: ok}},
-		{"reference to a file", tool{name: "a", input: `{"$ref":"file://` + file + `"}`, output: ok}},
-	} {
-		if err := s.register(&c.tool); err == nil {
-			t.Errorf("%s: registered", c.name)
-		}
-	}
-	if err := s.register(&tool{name: "a", input: ok, output: ok}); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestNewRefuses(t *testing.T) {
+	r := newRouter(t, router.DefaultConfig(), nil)
 	for name, c := range map[string]Config{
-		"Models":       {Version: "1"},
-		"Version":      {Models: saying()},
-		"MaxBodyBytes": {Models: saying(), Version: "1", MaxBodyBytes: -1},
+		"Models":       {Router: r, Version: "1"},
+		"Router":       {Models: saying(), Version: "1"},
+		"Version":      {Models: saying(), Router: r},
+		"MaxBodyBytes": {Models: saying(), Router: r, Version: "1", MaxBodyBytes: -1},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, c := range map[string]ToolsConfig{"Models": {}, "CallTimeout": {Models: saying(), CallTimeout: -1}} {
+		if _, err := NewTools(c); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -82,6 +82,9 @@ func (a *app) routes(r chi.Router, models *audited) error {
 	if err != nil {
 		return err
 	}
+	if err := addOwnTools(&a.cfg, withTools, a.router, a.log); err != nil {
+		return err
+	}
 	api, err := openai.New(openai.Config{
 		Models: withTools, Log: a.log, MaxBodyBytes: int64(a.cfg.Server.MaxBody),
 		WriteTimeout: a.cfg.Server.WriteTimeout, PingInterval: a.cfg.Server.PingInterval,
@@ -139,13 +142,24 @@ func newAgent(cfg *Config, models inference.Models, r *router.Router, log zerolo
 	return a, nil
 }
 
+// addOwnTools puts what the models can do behind the router, as tools.
+func addOwnTools(cfg *Config, models inference.Models, r *router.Router, log zerolog.Logger) error {
+	own, err := mcpserver.NewTools(mcpserver.ToolsConfig{
+		Models: models, Log: log, CallTimeout: cfg.MCP.CallTimeout, Asks: len(r.Labels()) > 0,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the tools of the models: %w", err)
+	}
+	return r.AddOwn(own, cfg.Builtin)
+}
+
 // newMCPServer makes the MCP server in front of models and tools, for HTTP or
 // stdio. refused hears of the calls that reached no model; selected, unless it is
 // nil, says what of all is offered.
 func newMCPServer(cfg *Config, models inference.Models, refused func(context.Context, inference.Refusal), r *router.Router, selected *mcpserver.Selection, log zerolog.Logger) (*mcpserver.Server, error) {
 	s, err := mcpserver.New(mcpserver.Config{
 		Models: models, Router: r, Via: audit.ViaFrom, Log: log, Version: version,
-		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls, CallTimeout: cfg.MCP.CallTimeout,
+		MaxBodyBytes: int64(cfg.Server.MaxBody), MaxCallsPerSession: cfg.MCP.MaxCalls,
 		FirstLists: cfg.MCP.FirstLists,
 		RequestID:  httpserver.RequestID, Refused: refused, Select: selected,
 	})

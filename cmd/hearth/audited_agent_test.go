@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -167,6 +168,14 @@ func TestCallsOfTheAgentAreInTheAuditFile(t *testing.T) {
 				second + " ann": {"intent notes__write by: approved by a person", "outcome notes__write by: approved by a person → ok"},
 				third + " bob":  {"intent notes__read by: it only reads", "outcome notes__read by: it only reads → ok"},
 			}
+			calledTools := 5
+			if c.path == "/mcp" { // a call of the tool ask is around those that it makes
+				calledTools += len(want)
+				for of, calls := range want {
+					by := " by: the calls that it makes are decided one by one"
+					want[of] = slices.Concat([]string{"intent ask" + by}, calls, []string{"outcome ask" + by + " → ok"})
+				}
+			}
 			got := map[string][]string{}
 			answers := map[string]int{}
 			ids, hmacs := map[string]int{}, map[string]map[string]bool{}
@@ -195,8 +204,8 @@ func TestCallsOfTheAgentAreInTheAuditFile(t *testing.T) {
 			if d := cmp.Diff(want, got); d != "" {
 				t.Error(d)
 			}
-			// Five calls: four have two records, the one that waited for a person has one.
-			if len(ids) != 5 || ids[""] != 0 {
+			// Each call has two records, but for the one that waited for a person.
+			if len(ids) != calledTools || ids[""] != 0 {
 				t.Errorf("ids of calls %v", ids)
 			}
 			if len(hmacs["notes__read"]) != 2 || len(hmacs["notes__write"]) != 1 {

@@ -15,6 +15,7 @@ import (
 	"hearth/internal/audit"
 	"hearth/internal/httpserver"
 	"hearth/internal/telemetry"
+	"hearth/mcpserver/router"
 )
 
 // ask is a request, the record it leaves, and the label of the model in the
@@ -73,12 +74,22 @@ func door(t *testing.T, models *audited) http.Handler {
 	t.Helper()
 	cfg := defaultConfig()
 	cfg.Server.MaxBody = 2 << 10
-	a := &app{cfg: cfg, log: zerolog.Nop(), metrics: telemetry.NewMetrics("test"), health: newHealth("test")}
+	a := &app{cfg: cfg, log: zerolog.Nop(), metrics: telemetry.NewMetrics("test"), health: newHealth("test"), router: emptyRouter(t)}
 	s := httpserver.New(cfg.Server, httpserver.Options{Log: zerolog.Nop(), Identify: a.identify})
 	if err := a.routes(s.Router(), models); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// emptyRouter returns one without connectors, which keeps no records.
+func emptyRouter(t *testing.T) *router.Router {
+	t.Helper()
+	r, err := router.New(router.DefaultConfig(), router.Deps{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func post(t *testing.T, h http.Handler, path, body string) {
@@ -155,7 +166,11 @@ func TestEveryMCPCallLeavesOneRecord(t *testing.T) {
 func TestEveryStdioCallLeavesOneRecord(t *testing.T) {
 	checkRecords(t, mcpAsks("mcp stdio"), func(models *audited, body string) {
 		cfg := defaultConfig()
-		s, err := newMCPServer(&cfg, models, models.Refused, nil, nil, zerolog.Nop())
+		r := emptyRouter(t)
+		if err := addOwnTools(&cfg, models, r, zerolog.Nop()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := newMCPServer(&cfg, models, models.Refused, r, nil, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,10 +37,12 @@ type Config struct {
 	MCP    MCPConfig         `yaml:"mcp"`
 	// Connectors offer tools to the models and to MCP clients.
 	Connectors []ConnectorConfig `yaml:"connectors"`
-	Policy     router.Config     `yaml:"policy"`
-	Agent      agent.Config      `yaml:"agent"`
-	Telemetry  telemetry.Config  `yaml:"telemetry"`
-	Audit      audit.Config      `yaml:"audit"`
+	// Builtin is how calls of Hearth's own tools are treated.
+	Builtin   router.Options   `yaml:"builtin"`
+	Policy    router.Config    `yaml:"policy"`
+	Agent     agent.Config     `yaml:"agent"`
+	Telemetry telemetry.Config `yaml:"telemetry"`
+	Audit     audit.Config     `yaml:"audit"`
 }
 
 // EngineConfig is how models are computed, unless a model says otherwise.
@@ -245,6 +247,9 @@ func (c *Config) check() error {
 	}
 	if err := c.checkConnectors(); err != nil {
 		return err
+	}
+	if err := c.Builtin.Check(); err != nil {
+		return config.Under("builtin", err)
 	}
 	if err := c.Policy.Check(); err != nil {
 		return config.Under("policy", err)

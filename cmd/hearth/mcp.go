@@ -55,6 +55,9 @@ func serveStdio(ctx context.Context, cmd *cobra.Command, src *source) (err error
 	if err != nil {
 		return err
 	}
+	if err := addOwnTools(&src.cfg, withTools, r, log); err != nil {
+		return err
+	}
 	s, err := newMCPServer(&src.cfg, withTools, kept.Refused, r, nil, log)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"hearth/inference"
+	"hearth/mcpserver/router"
 )
 
 // Agent wraps models so that their answers may use tools. Its methods are those
@@ -103,9 +104,13 @@ func (l *lease) Chat(ctx context.Context, r *inference.ChatRequest) (inference.S
 	if err != nil {
 		return nil, err
 	}
+	conversation, within := router.ConversationFrom(ctx)
+	if !within {
+		conversation = "turn-" + rand.Text()
+	}
 	t := &turn{
 		lease: l, offer: o, config: l.agent.config, log: l.agent.log,
-		request: o.request(r), conversation: "turn-" + rand.Text(), untrusted: holdsData(r.Messages), seen: map[string]int{}, results: map[string]string{}, left: r.MaxTokens,
+		request: o.request(r), conversation: conversation, untrusted: holdsData(r.Messages), seen: map[string]int{}, results: map[string]string{}, left: r.MaxTokens,
 	}
 	if most := t.config.Tokens; most > 0 && (t.left == 0 || t.left > most) {
 		t.left = most

@@ -23,12 +23,15 @@ type Routed struct {
 // List implements Tools.
 func (r *Routed) List(ctx context.Context, caller inference.Caller) []Tool {
 	all := r.Router.List(ctx, caller)
-	out := make([]Tool, len(all))
-	for i, e := range all {
-		out[i] = Tool{
+	out := make([]Tool, 0, len(all))
+	for _, e := range all {
+		if e.Own {
+			continue // a model that asks a model would wait for itself
+		}
+		out = append(out, Tool{
 			Label: e.Label, Name: e.Tool.Name, Full: e.Name, Description: e.Tool.Description,
 			Input: e.Tool.Input, ReadOnly: e.Tool.Effects.ReadOnly(),
-		}
+		})
 	}
 	return out
 }

@@ -94,7 +94,11 @@ func (e *Entry) arguments(given json.RawMessage) (json.RawMessage, error) {
 	if given[0] != '{' {
 		return nil, inference.Invalid("arguments", "must be a JSON object")
 	}
-	out, err := canonical(given)
+	spell := canonical
+	if e.Own {
+		spell = compact
+	}
+	out, err := spell(given)
 	if err != nil {
 		return nil, inference.Invalid("arguments", "%v", err)
 	}
@@ -113,7 +117,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		why = "the request asks for one"
 	case d.Verdict == Ask:
 		why = d.Rule
-	case r.config.Taint && e.Tool.Effects.sends() && (q.Untrusted || r.taint.is(q, now())):
+	case r.config.Taint && e.Tool.Effects.sends() && !e.Tool.Delegates && (q.Untrusted || r.taint.is(q, now())):
 		// What strangers wrote may speak through the model now.
 		why = "this conversation has read what strangers may have written"
 	}
@@ -157,7 +161,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 	result.Untrusted = result.Untrusted || e.Tool.Effects.Untrusted
 	e.connector.address(result)
 	if len(r.redact) > 0 {
-		r.redactResult(result)
+		r.redactResult(result, !e.Own)
 		e.withhold(result)
 	}
 	switch {
@@ -214,9 +218,14 @@ var errTimeout = fmt.Errorf("the tool's own timeout: %w", inference.ErrDeadline)
 // begin takes what c may only be asked with: one call of the principal's limits and of
 // the connector's, and a place in its bulkhead. end gives all back but the place, which
 // free does, when the connector has returned. The context ends after timeout; 0: the
-// connector's own.
+// connector's own, if it has one.
 func (r *Router) begin(ctx context.Context, principal string, c *connector, timeout time.Duration) (_ context.Context, end, free func(), err error) {
-	done, err := r.principals.take(principal, now())
+	done := func() {}
+	if c.own {
+		err = r.principals.pace(principal, now())
+	} else {
+		done, err = r.principals.take(principal, now())
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -227,8 +236,10 @@ func (r *Router) begin(ctx context.Context, principal string, c *connector, time
 	if timeout == 0 {
 		timeout = c.limits.Timeout
 	}
-	// The wait for a place in the bulkhead counts, too.
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	cancel := func() {}
+	if timeout > 0 { // the wait for a place in the bulkhead counts, too
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
+	}
 	end = func() {
 		cancel()
 		done()
@@ -242,6 +253,9 @@ func (r *Router) begin(ctx context.Context, principal string, c *connector, time
 
 // place takes a place in the bulkhead, and returns what gives it back.
 func (c *connector) place(ctx context.Context) (free func(), err error) {
+	if c.slots == nil {
+		return func() {}, nil
+	}
 	free = func() { <-c.slots }
 	select {
 	case c.slots <- struct{}{}:
@@ -262,6 +276,12 @@ func (r *Router) judged(ctx context.Context, q *Request, e *Entry, record *Recor
 	var said *ToolError
 	var lacks *CapabilityError
 	late := errors.Is(context.Cause(ctx), errTimeout)
+	if c.own { // its errors are the table's
+		if err != nil && late {
+			return nil, fmt.Errorf("%s did not answer in time: %w", e.Name, errTimeout)
+		}
+		return result, err
+	}
 	switch {
 	case err == nil, errors.As(err, &said):
 		c.breaker.report(now(), probe, false)
@@ -290,13 +310,27 @@ func (r *Router) judged(ctx context.Context, q *Request, e *Entry, record *Recor
 // run calls the connector, and answers at the deadline whether the connector does
 // or not. free is called when it has.
 func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.RawMessage, known *Validators, free func()) (*Result, error) {
+	c := e.connector
+	call := &Call{
+		ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant,
+		Known: known, Peer: q.Peer, Heard: q.Progress != nil,
+	}
+	if c.own {
+		defer free()
+		if call.Progress = r.ownProgress(q.Progress); e.Tool.Delegates {
+			ctx = withConversation(ctx, q.Conversation)
+		}
+		c.running.Add(1)
+		defer c.running.Done()
+		return c.run.Run(ctx, call)
+	}
 	type answer struct {
 		result *Result
 		err    error
 	}
 	answers := make(chan answer, 1)
 	progress := newProgress(q.Progress, q.Log)
-	c := e.connector
+	call.Progress, call.Log = progress.tell, progress.say
 	c.running.Add(1)
 	go func() {
 		defer c.running.Done()
@@ -309,10 +343,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 			}
 			answers <- a
 		}()
-		a.result, a.err = c.run.Run(ctx, &Call{
-			ID: q.ID, Tool: e.Tool.Name, Arguments: arguments, Principal: q.Caller.Principal, Tenant: q.Caller.Tenant, Known: known,
-			Progress: progress.tell, Peer: q.Peer, Log: progress.say,
-		})
+		a.result, a.err = c.run.Run(ctx, call)
 		if a.err == nil && a.result == nil {
 			a.err = errors.New("the connector returned no result")
 		}
@@ -350,6 +381,8 @@ func (e *Entry) withhold(result *Result) {
 func (e *Entry) keepsItsWord(result *Result) error {
 	if len(result.Structured) == 0 {
 		result.Structured = nil
+	} else if e.Own {
+		// It is what was just encoded.
 	} else if text := bytes.TrimLeft(result.Structured, " \t\r\n"); len(text) == 0 || text[0] != '{' || !json.Valid(text) {
 		return &ToolError{Message: fmt.Sprintf("the structured result of %s is no JSON object: it is not passed on", e.Name)}
 	}
@@ -360,6 +393,9 @@ func (e *Entry) keepsItsWord(result *Result) error {
 		return &ToolError{Message: fmt.Sprintf("%s promises a structured result and gave none: its answer is not passed on", e.Name)}
 	}
 	if err := schema.Check(e.out, result.Structured); err != nil {
+		if e.Own {
+			return fmt.Errorf("the result of %s breaks its own schema: %s", e.Name, err)
+		}
 		return &ToolError{Message: fmt.Sprintf("the result of %s breaks the tool's own schema (%v): it is not passed on", e.Name, err)}
 	}
 	return nil

@@ -21,6 +21,16 @@ func canonical(data []byte) ([]byte, error) {
 	return marshalPlain(v)
 }
 
+// compact spells a JSON value without white space, and leaves it in its order.
+func compact(data []byte) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(len(data))
+	if err := json.Compact(&b, data); err != nil {
+		return nil, fmt.Errorf("not valid JSON: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
 // unmarshalNumbers reads one JSON value and keeps numbers as they were written.
 func unmarshalNumbers(data []byte, v *any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))

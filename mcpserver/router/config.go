@@ -130,6 +130,20 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// noBound stands for a bound that is not there.
+const noBound = 1 << 40
+
+// unbounded sets no bound where none is given.
+func (l Limits) unbounded() Limits {
+	if l.ResultBytes == 0 {
+		l.ResultBytes = noBound
+	}
+	if l.ResultTokens == 0 {
+		l.ResultTokens = noBound
+	}
+	return l
+}
+
 // Check reports the first value that cannot be used as a *config.FieldError.
 func (o *Options) Check() error {
 	for field, patterns := range map[string][]string{"allow": o.Allow, "deny": o.Deny} {

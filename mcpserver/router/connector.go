@@ -79,8 +79,12 @@ type Call struct {
 	// is Unchanged.
 	Known *Validators
 	// Progress tells who asked how far the call is. It is never nil, is safe for
-	// concurrent use and does not block; nothing is told after Run has returned.
+	// concurrent use and does not block; nothing is told after Run has returned. Of
+	// Hearth's own tools (Router.AddOwn) it belongs to the goroutine of the call, and
+	// returns when the client has it.
 	Progress func(Progress)
+	// Heard says that somebody hears what Progress tells.
+	Heard bool
 	// Peer is who asked, where a connector has to ask back; nil: nobody can be asked.
 	Peer Peer
 	// Log tells who asked what happens; nil: nobody listens. Like Progress it may be

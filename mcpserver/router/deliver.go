@@ -17,7 +17,10 @@ func (r *Router) deliver(ctx context.Context, q *Request, e *Entry, result *Resu
 	if text := len(result.Structured) + textBytes(result); text <= int(limits.ResultBytes) && text <= limits.ResultTokens && blobBytes(result) <= int(limits.ResultBytes) {
 		return result, nil // every token has a byte at least
 	}
-	count := r.counter(ctx, q.Model)
+	count := &counter{}
+	if limits.ResultTokens < noBound {
+		count = r.counter(ctx, q.Model)
+	}
 	defer count.close()
 	out := *result
 	out.Content = make([]Content, 0, len(result.Content)+1)

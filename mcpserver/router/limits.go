@@ -46,13 +46,7 @@ func newLimiter(r Rate) *rate.Limiter {
 func (p *principals) take(name string, now time.Time) (done func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one := p.all[name]
-	if one == nil {
-		p.forget()
-		one = &principal{limiter: newLimiter(p.rate)}
-		p.all[name] = one
-	}
-	one.last = now
+	one := p.known(name, now)
 	if one.running >= p.calls {
 		return nil, busy(time.Second, "%d calls of yours run already, which is the most: wait for one of them to end", one.running)
 	}
@@ -65,6 +59,28 @@ func (p *principals) take(name string, now time.Time) (done func(), err error) {
 		defer p.mu.Unlock()
 		one.running--
 	}, nil
+}
+
+// pace takes one call of name from its rate, or says why it may not begin.
+func (p *principals) pace(name string, now time.Time) error {
+	if p.rate.Calls == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return tooFast(p.known(name, now).limiter, now, "you")
+}
+
+// known returns what is remembered of name. The lock is held.
+func (p *principals) known(name string, now time.Time) *principal {
+	one := p.all[name]
+	if one == nil {
+		p.forget()
+		one = &principal{limiter: newLimiter(p.rate)}
+		p.all[name] = one
+	}
+	one.last = now
+	return one
 }
 
 // forget makes room for one more principal.

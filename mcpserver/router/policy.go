@@ -46,6 +46,8 @@ func (p *byEffect) Decide(_ context.Context, _ inference.Caller, label string, t
 		return Decision{Deny, "denied by the configuration"}
 	case matches(o.Allow, tool.Name):
 		return Decision{Allow, "allowed by the configuration"}
+	case tool.Delegates:
+		return Decision{Allow, "the calls that it makes are decided one by one"}
 	case tool.Effects.ReadOnly():
 		return Decision{Allow, "it only reads"}
 	}

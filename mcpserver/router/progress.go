@@ -13,6 +13,20 @@ func newProgress(to func(Progress), log func(LogMessage)) *progress {
 	return &progress{to: to, log: log}
 }
 
+// ownProgress passes on how far a call of Hearth's own tools is.
+func (r *Router) ownProgress(to func(Progress)) func(Progress) {
+	switch {
+	case to == nil:
+		return func(Progress) {}
+	case len(r.redact) > 0:
+		return func(p Progress) {
+			p.Message = ""
+			to(p)
+		}
+	}
+	return to
+}
+
 func (p *progress) say(m LogMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

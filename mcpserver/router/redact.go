@@ -16,8 +16,9 @@ func (r *Router) redactText(text string) string {
 }
 
 // redactResult replaces it in all text of a result: the strings of structured
-// content one by one, the names of members included, so that it stays JSON.
-func (r *Router) redactResult(result *Result) {
+// content one by one, the names of members included, so that it stays JSON, and with
+// numbers set its numbers.
+func (r *Router) redactResult(result *Result, numbers bool) {
 	if len(r.redact) == 0 {
 		return
 	}
@@ -26,14 +27,15 @@ func (r *Router) redactResult(result *Result) {
 		c.Text = r.redactText(c.Text)
 		c.Contents.Text = r.redactText(c.Contents.Text)
 		c.Resource.Description = r.redactText(c.Resource.Description)
-		c.Annotations = r.redactJSON(c.Annotations)
+		c.Annotations = r.redactJSON(c.Annotations, numbers)
 	}
-	result.Structured = r.redactJSON(result.Structured)
-	result.Meta = r.redactJSON(result.Meta)
+	result.Structured = r.redactJSON(result.Structured, numbers)
+	result.Meta = r.redactJSON(result.Meta, numbers)
 }
 
-// redactJSON redacts the strings of a JSON value. What cannot be read is dropped.
-func (r *Router) redactJSON(data json.RawMessage) json.RawMessage {
+// redactJSON redacts the strings, and the numbers, of a JSON value. What cannot be read
+// is dropped.
+func (r *Router) redactJSON(data json.RawMessage, numbers bool) json.RawMessage {
 	if len(data) == 0 {
 		return data
 	}
@@ -49,7 +51,7 @@ func (r *Router) redactJSON(data json.RawMessage) json.RawMessage {
 	if err := unmarshalNumbers(spelled, &v); err != nil {
 		return nil
 	}
-	out, err := marshalPlain(r.redactValue(v))
+	out, err := marshalPlain(r.redactValue(v, numbers))
 	if err != nil {
 		return nil
 	}
@@ -67,25 +69,25 @@ func hasEscapes(data []byte) bool {
 	return false
 }
 
-func (r *Router) redactValue(v any) any {
+func (r *Router) redactValue(v any, numbers bool) any {
 	switch v := v.(type) {
 	case string:
 		return r.redactText(v)
 	case json.Number:
 		// A number may be what a pattern looks for: a card, a phone.
-		if text := r.redactText(v.String()); text != v.String() {
+		if text := r.redactText(v.String()); numbers && text != v.String() {
 			return text
 		}
 		return v
 	case []any:
 		for i := range v {
-			v[i] = r.redactValue(v[i])
+			v[i] = r.redactValue(v[i], numbers)
 		}
 		return v
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, value := range v {
-			out[r.redactText(key)] = r.redactValue(value)
+			out[r.redactText(key)] = r.redactValue(value, numbers)
 		}
 		return out
 	}

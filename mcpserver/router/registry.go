@@ -24,6 +24,8 @@ type Entry struct {
 	Tool  Tool
 	// Definition is the hash of all that the tool says of itself.
 	Definition string
+	// Own says that it is a tool of Hearth itself (Router.AddOwn).
+	Own bool
 
 	connector *connector
 	in, out   *schema.Schema
@@ -63,7 +65,7 @@ func (r *Router) entries(c *connector, all bool) ([]*Entry, error) {
 // entry registers one tool. mine are those of the same connector so far: the
 // connector's own names, by what clients see.
 func (r *Router) entry(c *connector, t *Tool, mine map[string]string) (*Entry, error) {
-	e := &Entry{Label: c.label, Name: full(c.label, Separator, t.Name), Tool: *t, connector: c}
+	e := &Entry{Label: c.label, Name: full(c.label, Separator, t.Name), Tool: *t, Own: c.own, connector: c}
 	if !ToolName.MatchString(e.Name) || t.Name == "" {
 		return nil, fmt.Errorf("the name %.120q must match %s: give the connector or the tool a shorter or plainer one", e.Name, ToolName)
 	}
@@ -122,6 +124,15 @@ func (r *Router) List(ctx context.Context, caller inference.Caller) []*Entry {
 		}
 	}
 	return out
+}
+
+// Visible says whether the caller may call the tool of that name, with or without an
+// approval.
+func (r *Router) Visible(ctx context.Context, caller inference.Caller, name string) bool {
+	r.mu.RLock()
+	e := r.named[name]
+	r.mu.RUnlock()
+	return e != nil && r.policy.Decide(ctx, caller, e.Label, &e.Tool, nil).Verdict != Deny
 }
 
 // All returns all tools, whoever may call them, in the fixed order.

@@ -57,9 +57,10 @@ type Router struct {
 type connector struct {
 	label   string
 	run     Connector
+	own     bool // it is a part of Hearth: see AddOwn
 	options Options
 	limits  Limits
-	slots   chan struct{} // its bulkhead
+	slots   chan struct{} // its bulkhead; nil: it has none
 	limiter *rate.Limiter
 	breaker breaker
 	running sync.WaitGroup
@@ -103,14 +104,37 @@ func New(c Config, d Deps) (*Router, error) {
 // cannot be, and why; tools that others define are left out instead ([Foreign]).
 // From then on the router closes the connector.
 func (r *Router) Add(label string, c Connector, o Options) error {
+	return r.add(label, c, o, false)
+}
+
+// AddOwn registers a part of Hearth itself: like Add without a label, and
+//
+//   - only the limits that o and the configuration's rate set hold: what the calls
+//     take is bounded behind them, and their results by what was asked for;
+//   - calls run on the goroutine of who made them: the connector ends when its
+//     context does, and has no breaker to wait for;
+//   - arguments stay in their order, since it may mean something (that of a JSON
+//     Schema's members is the order of the answer's), and are recorded so;
+//   - its errors are those of package inference, and go to the client by the one table;
+//   - where results are redacted its numbers are not, and its progress carries no
+//     text, which a pattern could not be looked for in;
+//   - models are not offered its tools: a request would wait for another of its kind.
+func (r *Router) AddOwn(c Connector, o Options) error { return r.add("", c, o, true) }
+
+func (r *Router) add(label string, c Connector, o Options, own bool) error {
 	if label != "" && !Label.MatchString(label) {
 		return fmt.Errorf("add a connector: the name %q must match %s", label, Label)
 	}
 	if err := o.Check(); err != nil {
 		return err
 	}
-	limits := o.Limits.withDefaults()
-	one := &connector{label: label, run: c, options: o, limits: limits, slots: make(chan struct{}, limits.Concurrent), limiter: newLimiter(limits.Rate)}
+	one := &connector{label: label, run: c, own: own, options: o, limits: o.Limits.withDefaults(), limiter: newLimiter(o.Limits.Rate)}
+	if own {
+		one.limits = o.Limits.unbounded()
+	}
+	if one.limits.Concurrent > 0 {
+		one.slots = make(chan struct{}, one.limits.Concurrent)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -191,9 +215,11 @@ func (r *Router) Approvals() *Approvals { return r.approvals }
 func (r *Router) Labels() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make([]string, len(r.connectors))
-	for i, c := range r.connectors {
-		out[i] = c.label
+	out := make([]string, 0, len(r.connectors))
+	for _, c := range r.connectors {
+		if !c.own {
+			out = append(out, c.label)
+		}
 	}
 	return out
 }

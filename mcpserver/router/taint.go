@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -53,4 +54,18 @@ func (t *taint) note(q *Request, result *Result, now time.Time) {
 		delete(t.since, oldest)
 	}
 	t.since[t.key(q)] = now
+}
+
+type conversationKey struct{}
+
+// withConversation says in which conversation the calls are that a tool makes itself.
+func withConversation(ctx context.Context, conversation string) context.Context {
+	return context.WithValue(ctx, conversationKey{}, conversation)
+}
+
+// ConversationFrom returns the conversation that ctx belongs to, as Request has it: of
+// the call of a tool that makes calls itself. False: there is no such call.
+func ConversationFrom(ctx context.Context) (string, bool) {
+	c, ok := ctx.Value(conversationKey{}).(string)
+	return c, ok
 }

@@ -51,6 +51,10 @@ type Tool struct {
 	Cacheable time.Duration
 	// Timeout ends a call; 0: the connector's.
 	Timeout time.Duration
+	// Delegates says that all a call does it does by calls of other tools, which are
+	// decided, limited and recorded themselves: neither the policy nor what was read
+	// before wants an approval of this one.
+	Delegates bool `json:",omitempty"` // left out, so that definitions of other tools keep their hash
 	// Meta is the member _meta of a tool of another MCP server; nil: none.
 	Meta json.RawMessage
 }
