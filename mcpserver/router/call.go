@@ -56,7 +56,7 @@ func (r *Router) Call(ctx context.Context, q *Request) (*Result, error) {
 	}
 	arguments, err := e.arguments(q.Arguments)
 	if err != nil {
-		r.observe.ToolCalled(e.Label, e.Tool.Name, inference.Classify(err).Code, 0)
+		r.observe.ToolCalled(e.connector.said(), e.Tool.Name, inference.Classify(err).Code, 0)
 		return nil, err
 	}
 	record := &Record{
@@ -67,7 +67,7 @@ func (r *Router) Call(ctx context.Context, q *Request) (*Result, error) {
 	record.Duration = time.Since(began)
 	record.Outcome = outcome(result, err)
 	r.journal.Outcome(record)
-	r.observe.ToolCalled(e.Label, e.Tool.Name, record.Outcome, record.Duration)
+	r.observe.ToolCalled(e.connector.said(), e.Tool.Name, record.Outcome, record.Duration)
 	return result, err
 }
 
@@ -135,7 +135,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 	if why == "" {
 		var fresh bool
 		if kept, fresh = r.cache.get(key, now()); fresh {
-			r.observe.ToolCacheHit(e.Label, e.Tool.Name)
+			r.observe.ToolCacheHit(e.connector.said(), e.Tool.Name)
 			record.Cached = true
 			r.taint.note(q, kept, now())
 			return r.deliver(ctx, q, e, kept, record)
@@ -149,7 +149,7 @@ func (r *Router) decided(ctx context.Context, q *Request, e *Entry, arguments js
 		return nil, err
 	}
 	if result.Unchanged {
-		r.observe.ToolRevalidated(e.Label, e.Tool.Name)
+		r.observe.ToolRevalidated(e.connector.said(), e.Tool.Name)
 		r.cache.put(key, kept, now().Add(e.cacheable))
 		r.taint.note(q, kept, now())
 		return r.deliver(ctx, q, e, kept, record)
@@ -229,7 +229,7 @@ func (r *Router) begin(ctx context.Context, principal string, c *connector, time
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if err := tooFast(c.limiter, now(), c.label+" is"); err != nil {
+	if err := tooFast(c.limiter, now(), c.said()+" is"); err != nil {
 		done()
 		return nil, nil, nil, err
 	}
@@ -266,7 +266,7 @@ func (c *connector) place(ctx context.Context) (free func(), err error) {
 	case c.slots <- struct{}{}:
 		return free, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: wait for one of its %d calls to end: %w", c.label, c.limits.Concurrent, context.Cause(ctx))
+		return nil, fmt.Errorf("%s: wait for one of its %d calls to end: %w", c.said(), c.limits.Concurrent, context.Cause(ctx))
 	}
 }
 

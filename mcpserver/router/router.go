@@ -211,6 +211,14 @@ func (r *Router) Subscribe(f func(Change)) (stop func()) {
 // Approvals are the calls that wait for a person.
 func (r *Router) Approvals() *Approvals { return r.approvals }
 
+// said names the connector in messages and metrics.
+func (c *connector) said() string {
+	if c.own {
+		return "builtin"
+	}
+	return c.label
+}
+
 // Labels returns the labels of the connectors, in their order.
 func (r *Router) Labels() []string {
 	r.mu.RLock()
