@@ -119,14 +119,22 @@ func compound(text string) bool {
 }
 
 func testMariaBounds(t *testing.T, server *testkit.MariaDB, cfg Config) {
-	running := func() string {
-		return strings.TrimSpace(server.SQL(t, "SELECT count(*) FROM information_schema.PROCESSLIST WHERE USER = 'reader' AND COMMAND IN ('Execute', 'Query')"))
-	}
 	cfg.MaxRows, cfg.Timeout, cfg.Connections = 3, 20*time.Second, 2
 	d := open(t, cfg)
 	wantParts(t, "rows", query(t, d, "SELECT seq FROM seq_1_to_7"), "seq\n1\n2\n3\n(cut: only the first 3 of 7 rows")
 	wantParts(t, "many", query(t, d, "SELECT seq FROM seq_1_to_100000000"), "first 3 of more than 10003 rows")
 	wantParts(t, "value", query(t, d, "SELECT repeat('a', 1000000) AS v"), "…[cut: 32768 of 1000000 bytes shown]")
+	testStatementsEnd(t, d, cfg, server.SQL, "information_schema.PROCESSLIST", "SELECT sum(a.seq * b.seq) FROM seq_1_to_100000 a, seq_1_to_100000 b")
+}
+
+// testStatementsEnd ends statements of MySQL's and MariaDB's in all three ways: their
+// caller goes, their time is over, and the server hangs up. list is the table of what
+// runs there; slow takes long.
+func testStatementsEnd(t *testing.T, d *DB, cfg Config, admin func(t testing.TB, statements string) string, list, slow string) {
+	t.Helper()
+	running := func() string {
+		return strings.TrimSpace(admin(t, "SELECT count(*) FROM "+list+" WHERE USER = 'reader' AND COMMAND IN ('Execute', 'Query')"))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan error, 1)
 	go func() {
@@ -141,13 +149,13 @@ func testMariaBounds(t *testing.T, server *testkit.MariaDB, cfg Config) {
 	}
 	for end := time.Now().Add(2 * killTimeout); running() != "0"; {
 		if time.Now().After(end) {
-			t.Fatal("the statement still runs:", server.SQL(t, "SHOW FULL PROCESSLIST"))
+			t.Fatal("the statement still runs:", admin(t, "SHOW FULL PROCESSLIST"))
 		}
 	}
 	cfg.Timeout = 200 * time.Millisecond
-	wantParts(t, "time", refused(t, open(t, cfg), "query", "SELECT sum(a.seq * b.seq) FROM seq_1_to_100000 a, seq_1_to_100000 b"), "stopped", "make it cheaper")
-	for id := range strings.FieldsSeq(server.SQL(t, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'reader'")) {
-		server.SQL(t, "KILL "+id)
+	wantParts(t, "time", refused(t, open(t, cfg), "query", slow), "stopped", "make it cheaper")
+	for id := range strings.FieldsSeq(admin(t, "SELECT ID FROM "+list+" WHERE USER = 'reader'")) {
+		admin(t, "KILL "+id)
 	}
 	if got := query(t, d, "SELECT 1 AS one"); got != "one\n1\n(1 row)" {
 		t.Error(got)

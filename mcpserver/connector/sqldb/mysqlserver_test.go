@@ -148,37 +148,10 @@ func testMySQLTools(t *testing.T, d *DB) {
 
 func testMySQLBounds(t *testing.T, server *testkit.MySQL, cfg Config) {
 	numbers := "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
-	running := func() string {
-		return strings.TrimSpace(server.SQL(t, "SELECT count(*) FROM performance_schema.processlist WHERE USER = 'reader' AND COMMAND IN ('Execute', 'Query')"))
-	}
 	cfg.MaxRows, cfg.Timeout, cfg.Connections = 3, 20*time.Second, 2
 	d := open(t, cfg)
 	wantParts(t, "rows", query(t, d, numbers+"SELECT i FROM n WHERE i <= 7"), "i\n1\n2\n3\n(cut: only the first 3 of 7 rows")
 	wantParts(t, "many", query(t, d, numbers+"SELECT a.i FROM n a, n b, n c"), "first 3 of more than 10003 rows")
 	wantParts(t, "value", query(t, d, "SELECT repeat('a', 1000000) AS v"), "…[cut: 32768 of 1000000 bytes shown]")
-	ctx, cancel := context.WithCancel(context.Background())
-	gone := make(chan error, 1)
-	go func() {
-		_, err := d.Run(ctx, &router.Call{Tool: "query", Arguments: []byte(`{"sql":"SELECT sleep(60)"}`)})
-		gone <- err
-	}()
-	for running() == "0" {
-	}
-	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller who is gone: %v", err)
-	}
-	for end := time.Now().Add(2 * killTimeout); running() != "0"; {
-		if time.Now().After(end) {
-			t.Fatal("the statement still runs:", server.SQL(t, "SHOW FULL PROCESSLIST"))
-		}
-	}
-	cfg.Timeout = 200 * time.Millisecond
-	wantParts(t, "time", refused(t, open(t, cfg), "query", numbers+"SELECT sum(a.i * b.i * c.i) FROM n a, n b, n c"), "stopped", "make it cheaper")
-	for id := range strings.FieldsSeq(server.SQL(t, "SELECT ID FROM performance_schema.processlist WHERE USER = 'reader'")) {
-		server.SQL(t, "KILL "+id)
-	}
-	if got := query(t, d, "SELECT 1 AS one"); got != "one\n1\n(1 row)" {
-		t.Error(got)
-	}
+	testStatementsEnd(t, d, cfg, server.SQL, "performance_schema.processlist", numbers+"SELECT sum(a.i * b.i * c.i) FROM n a, n b, n c")
 }
