@@ -329,7 +329,7 @@ func (r *Router) run(ctx context.Context, q *Request, e *Entry, arguments json.R
 		err    error
 	}
 	answers := make(chan answer, 1)
-	progress := newProgress(q.Progress, q.Log)
+	progress := newProgress(r, q.Progress, q.Log)
 	call.Progress, call.Log = progress.tell, progress.say
 	c.running.Add(1)
 	go func() {

@@ -153,6 +153,38 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
+// TestRedactionOfWhatIsSaidMeanwhile: what a connector tells while it works, and what it
+// calls the resources of its result, is redacted as the result is.
+func TestRedactionOfWhatIsSaidMeanwhile(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Redact = []string{`hunter\d`} })
+	f := offers("get")
+	f.run = func(_ context.Context, c *Call) (*Result, error) {
+		c.Progress(Progress{Progress: 1, Message: "trying hunter1"})
+		c.Log(LogMessage{Level: "info", Data: json.RawMessage(`{"said":"\u0068unter2"}`)})
+		c.Log(LogMessage{Level: "info", Data: json.RawMessage(`"half \u0068unter3`)})
+		return &Result{Content: []Content{{Type: ContentLink, Resource: Resource{
+			URI: "a:1", Name: "hunter4", Title: "hunter5", Description: "hunter6", Annotations: json.RawMessage(`{"of":"hunter7"}`),
+		}}}}, nil
+	}
+	w.add(t, "db", f, Options{})
+	var told []string
+	result, err := w.Call(t.Context(), &Request{
+		Caller: inference.DefaultCaller, Tool: "db__get",
+		Progress: func(p Progress) { told = append(told, p.Message) },
+		Log:      func(m LogMessage) { told = append(told, string(m.Data)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(told, "|"); got != `trying [redacted]|{"said":"[redacted]"}` {
+		t.Errorf("told: %s", got)
+	}
+	link := result.Content[0].Resource
+	if got := link.Name + link.Title + link.Description + string(link.Annotations); got != `[redacted][redacted][redacted]{"of":"[redacted]"}` {
+		t.Errorf("link: %s", got)
+	}
+}
+
 // TestRedactionKeepsSchemas: structured content that breaks the tool's own schema once it
 // is redacted is left out, and the result and the record say so; any other stays.
 func TestRedactionKeepsSchemas(t *testing.T) {

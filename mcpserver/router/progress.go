@@ -2,15 +2,18 @@ package router
 
 import "sync"
 
-// progress passes on how far a call is, until the call is over for who made it.
+// progress passes on how far a call is, redacted as results are, until the call is over
+// for who made it.
 type progress struct {
+	router *Router
+
 	mu  sync.Mutex
 	to  func(Progress)
 	log func(LogMessage)
 }
 
-func newProgress(to func(Progress), log func(LogMessage)) *progress {
-	return &progress{to: to, log: log}
+func newProgress(r *Router, to func(Progress), log func(LogMessage)) *progress {
+	return &progress{router: r, to: to, log: log}
 }
 
 // ownProgress passes on how far a call of Hearth's own tools is.
@@ -30,15 +33,22 @@ func (r *Router) ownProgress(to func(Progress)) func(Progress) {
 func (p *progress) say(m LogMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.log != nil {
-		p.log(m)
+	if p.log == nil {
+		return
 	}
+	if len(p.router.redact) > 0 && len(m.Data) > 0 {
+		if m.Data = p.router.redactJSON(m.Data, true); m.Data == nil {
+			return // it cannot be read, so nobody knows what is in it
+		}
+	}
+	p.log(m)
 }
 
 func (p *progress) tell(at Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.to != nil {
+		at.Message = p.router.redactText(at.Message)
 		p.to(at)
 	}
 }

@@ -26,8 +26,9 @@ func (r *Router) redactResult(result *Result, numbers bool) {
 		c := &result.Content[i]
 		c.Text = r.redactText(c.Text)
 		c.Contents.Text = r.redactText(c.Contents.Text)
+		c.Resource.Name, c.Resource.Title = r.redactText(c.Resource.Name), r.redactText(c.Resource.Title)
 		c.Resource.Description = r.redactText(c.Resource.Description)
-		c.Annotations = r.redactJSON(c.Annotations, numbers)
+		c.Annotations, c.Resource.Annotations = r.redactJSON(c.Annotations, numbers), r.redactJSON(c.Resource.Annotations, numbers)
 	}
 	result.Structured = r.redactJSON(result.Structured, numbers)
 	result.Meta = r.redactJSON(result.Meta, numbers)
