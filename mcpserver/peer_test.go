@@ -96,14 +96,13 @@ func TestAskedInTheStream(t *testing.T) {
 		return p
 	}
 	p, other := begin(), begin()
-	// An id is free again shortly after the answer, so each has its own.
-	for name, c := range map[string]struct{ id, answer, want string }{
-		"accepted": {"1", `"result":{"action":"accept","content":{"name":"Ada"}}`, `accept {"name":"Ada"}`},
-		"declined": {"2", `"result":{"action":"decline"}`, "decline "},
-		"refused":  {"3", `"error":{"code":-1,"message":"no person here"}`, "the client did not answer what it was asked: no person here (-1)"},
+	for name, c := range map[string]struct{ answer, want string }{
+		"accepted": {`"result":{"action":"accept","content":{"name":"Ada"}}`, `accept {"name":"Ada"}`},
+		"declined": {`"result":{"action":"decline"}`, "decline "},
+		"refused":  {`"error":{"code":-1,"message":"no person here"}`, "the client did not answer what it was asked: no person here (-1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			body, h := p.request(c.id, "tools/call", `"name":"lib__long","arguments":{}`, "")
+			body, h := p.request("1", "tools/call", `"name":"lib__long","arguments":{}`, "")
 			r := p.post(t.Context(), body, h)
 			defer r.Body.Close()
 			in := bufio.NewReader(r.Body)
