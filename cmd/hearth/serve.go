@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,10 +58,20 @@ default model where it was fetched.`,
 	return cmd
 }
 
+// collectLess lets the heap become three times what is live before it is collected,
+// unless GOGC says otherwise: it is some ten megabytes beside weights of hundreds, and
+// with many short calls at once collecting took a quarter of the time.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+}
+
 // runServe serves until a signal comes. cfg is what file says with the flags over it.
 func runServe(ctx context.Context, cfg Config, file configFile, out, errOut io.Writer) error {
 	ctx, stop := withSignals(ctx)
 	defer stop()
+	collectLess()
 	if err := checkFiles(&cfg); err != nil {
 		return err
 	}
