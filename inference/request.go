@@ -216,6 +216,10 @@ type ChatRequest struct {
 	// LooseCalls takes such an answer as the call also where the tool's schema does
 	// not accept the arguments: for who tells the model what is wrong with them.
 	LooseCalls bool
+	// UnknownCalls takes such an answer as a call also where no tool of that name was
+	// offered and the arguments are an object: for who tells the model which there are.
+	// An answer that is held to a Format or a Grammar is never one.
+	UnknownCalls bool
 	// HoldCalls holds such a call to its tool's schema from where it is certain to be
 	// one, and ends the answer with it.
 	HoldCalls bool

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -12,7 +13,11 @@ import (
 // that their template asks for: the bare object {"name": …, "arguments": …}, or
 // that object in a fence of Markdown. An answer that is such a call and nothing
 // else is taken as the call, if the tool was offered and its schema accepts the
-// arguments.
+// arguments. Small models invent names, too: for who answers such calls (UnknownCalls
+// of the request), one of no tool there is, with an object of arguments, is a call.
+
+// maxUnknownName bounds the name of a call of no tool there is, in bytes.
+const maxUnknownName = 64
 
 // maxBareCall bounds the text that is held back, in bytes. A longer one is text.
 const maxBareCall = 64 << 10
@@ -22,12 +27,11 @@ const maxBareCall = 64 << 10
 // turns out to be none is passed on unchanged. Reasoning is never held back.
 type bareCalls struct {
 	inner decoder
-	tools map[string]*inference.Tool // those that may be called
 	newID func() string
 	taken func() // told of each call
 	loose bool   // arguments that the schema does not accept make a call, too
 
-	scan bareScan
+	scan bareScan // with the tools that may be called
 	held []byte
 	open bool // the content is not a bare call: all passes through
 }
@@ -60,7 +64,7 @@ func (d *bareCalls) through(in []piece) []piece {
 			out = append(d.release(out), p)
 		default:
 			d.held = append(d.held, p.content...)
-			if len(d.held) > maxBareCall || !d.scan.read(p.content, d.tools) {
+			if len(d.held) > maxBareCall || !d.scan.read(p.content) {
 				out = d.release(out)
 			}
 		}
@@ -90,8 +94,11 @@ func (d *bareCalls) call(reason inference.FinishReason) (name, args string, ok b
 	if json.Unmarshal(body, &call) != nil {
 		return "", "", false
 	}
-	tool := d.tools[call.Name]
-	if args, ok = objectText(call.Arguments); !ok || tool == nil || !d.loose && !satisfies(args, parameters(tool)) {
+	tool := d.scan.tools[call.Name]
+	if tool == nil { // the scan lets pass that
+		return call.Name, string(call.Arguments), true
+	}
+	if args, ok = objectText(call.Arguments); !ok || !d.loose && !satisfies(args, parameters(tool)) {
 		return "", "", false
 	}
 	return call.Name, args, true
@@ -99,6 +106,9 @@ func (d *bareCalls) call(reason inference.FinishReason) (name, args string, ok b
 
 // bareScan reads text byte by byte for as long as it may be a bare call.
 type bareScan struct {
+	tools map[string]*inference.Tool
+	any   bool // names that no tool has may be called, too
+
 	state      bareState
 	pos        int // bytes read
 	begin, end int // of the object
@@ -109,6 +119,8 @@ type bareScan struct {
 	name    bool      // the member "name" was read
 	args    bool      // so was "arguments"
 	isName  bool      // the value being read is that of "name"
+	unknown bool      // no tool has the name
+	quoted  bool      // the arguments are a string
 	value   jsonValue // the arguments
 }
 
@@ -128,9 +140,9 @@ const (
 )
 
 // read takes more text; false: the text is no bare call, whatever follows.
-func (s *bareScan) read(text string, tools map[string]*inference.Tool) bool {
+func (s *bareScan) read(text string) bool {
 	for i := range len(text) {
-		if !s.step(text[i], tools) {
+		if !s.step(text[i]) {
 			return false
 		}
 		s.pos++
@@ -138,7 +150,7 @@ func (s *bareScan) read(text string, tools map[string]*inference.Tool) bool {
 	return true
 }
 
-func (s *bareScan) step(c byte, tools map[string]*inference.Tool) bool {
+func (s *bareScan) step(c byte) bool {
 	space := c == ' ' || c == '\t' || c == '\r' || c == '\n'
 	switch s.state {
 	case bareStart:
@@ -186,10 +198,11 @@ func (s *bareScan) step(c byte, tools map[string]*inference.Tool) bool {
 	case bareName:
 		if c != '"' {
 			s.word = append(s.word, c)
-			return beginsName(s.word, tools)
+			return s.beginsName() || s.any && len(s.word) <= maxUnknownName && c >= ' ' && c != '\\'
 		}
 		s.name, s.state = true, bareNext
-		return tools[string(s.word)] != nil
+		s.unknown = s.tools[string(s.word)] == nil
+		return !s.unknown || s.any && len(bytes.TrimSpace(s.word)) > 0 && !(s.args && s.quoted)
 	case bareArgs:
 		s.inArgs(c)
 	case bareNext:
@@ -216,9 +229,9 @@ func (s *bareScan) beginValue(c byte) bool {
 		s.state, s.word = bareName, s.word[:0]
 		return c == '"'
 	}
-	s.state, s.value = bareArgs, jsonValue{}
+	s.state, s.value, s.quoted = bareArgs, jsonValue{}, c == '"'
 	s.inArgs(c)
-	return c == '{' || c == '"'
+	return c == '{' || s.quoted && !s.unknown
 }
 
 // inArgs follows the arguments, an object or an object in a string, to their end.
@@ -228,9 +241,10 @@ func (s *bareScan) inArgs(c byte) {
 	}
 }
 
-func beginsName(word []byte, tools map[string]*inference.Tool) bool {
-	for name := range tools {
-		if strings.HasPrefix(name, string(word)) {
+// beginsName reports whether a tool's name begins with what was read.
+func (s *bareScan) beginsName() bool {
+	for name := range s.tools {
+		if strings.HasPrefix(name, string(s.word)) {
 			return true
 		}
 	}

@@ -23,7 +23,7 @@ func bareTools() map[string]*inference.Tool {
 // runBare feeds the parts and joins what comes out.
 func runBare(t testing.TB, parts []string, reason inference.FinishReason) (text string, calls []inference.ToolCall, taken int) {
 	t.Helper()
-	d := &bareCalls{inner: plainDecoder{}, tools: bareTools(), newID: func() string { return "id" }, taken: func() { taken++ }}
+	d := &bareCalls{inner: plainDecoder{}, scan: bareScan{tools: bareTools()}, newID: func() string { return "id" }, taken: func() { taken++ }}
 	take := func(pieces []piece) {
 		for _, p := range pieces {
 			text += p.content
@@ -117,7 +117,7 @@ func TestLooseCalls(t *testing.T) {
 		`{"name": "other", "arguments": {}}`:                    "",
 		`{"name": "weather", "arguments": [1]}`:                 "",
 	} {
-		d := &bareCalls{inner: plainDecoder{}, tools: bareTools(), newID: func() string { return "id" }, taken: func() {}, loose: true}
+		d := &bareCalls{inner: plainDecoder{}, scan: bareScan{tools: bareTools()}, newID: func() string { return "id" }, taken: func() {}, loose: true}
 		var text, args string
 		for _, p := range append(d.feed(in), d.finish(inference.FinishStop)...) {
 			text += p.content
@@ -131,6 +131,52 @@ func TestLooseCalls(t *testing.T) {
 	}
 }
 
+// TestUnknownCalls: where the model is told which tools there are, what is shaped like
+// a call of another is a call, and nothing else is.
+func TestUnknownCalls(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"name": "other", "arguments": {"city": 3}}`:            "other",
+		"```json\n{\"arguments\": {}, \"name\": \"other\"}\n```": "other",
+		`{"name": "John Doe", "arguments": {}}`:                  "John Doe",
+		`{"name": "weath", "arguments": {}}`:                     "weath", // begins a tool's name
+		`{"name": "weathers", "arguments": {}}`:                  "weathers",
+		`{"name": "time", "arguments": {}}`:                      "time",
+
+		`{"name": "weather", "arguments": {"city": 3}}`:                              "", // a tool there is, called wrongly
+		`{"name": "other", "arguments": [1]}`:                                        "",
+		`{"name": "other", "arguments": "{}"}`:                                       "",
+		`{"arguments": "{}", "name": "other"}`:                                       "",
+		`{"name": "other", "arguments": null}`:                                       "",
+		`{"name": "other", "arguments": {}, "age": 3}`:                               "",
+		`{"name": "Anna", "age": 3}`:                                                 "",
+		`{"name": "Anna"}`:                                                           "",
+		`{"name": "", "arguments": {}}`:                                              "",
+		`{"name": " ", "arguments": {}}`:                                             "",
+		`{"name": "a\nb", "arguments": {}}`:                                          "",
+		`{"name": "` + strings.Repeat("x", maxUnknownName+1) + `", "arguments": {}}`: "",
+		`So: {"name": "other", "arguments": {}}`:                                     "",
+		`{"name": "other", "arguments": {}} is a call.`:                              "",
+		`{"name": "other", "arguments": {}}{"name": "other", "arguments": {}}`:       "",
+	} {
+		d := &bareCalls{inner: plainDecoder{}, scan: bareScan{tools: bareTools(), any: true}, newID: func() string { return "id" }, taken: func() {}}
+		var text, name, args string
+		for _, r := range in {
+			for _, p := range d.feed(string(r)) {
+				text += p.content
+			}
+		}
+		for _, p := range d.finish(inference.FinishStop) {
+			text += p.content
+			if p.call != nil {
+				name, args = p.call.Name, args+p.call.Arguments
+			}
+		}
+		if name != want || want == "" && text != in || want != "" && (text != "" || !json.Valid([]byte(args))) {
+			t.Errorf("%s: call of %q with %q, text %q", in, name, args, text)
+		}
+	}
+}
+
 func TestBareCallsHoldNoLongerThanNeeded(t *testing.T) {
 	for _, c := range []struct{ text, next string }{
 		{"  ", "I"},
@@ -140,7 +186,7 @@ func TestBareCallsHoldNoLongerThanNeeded(t *testing.T) {
 		{`{"name": "`, "x"},
 		{`{"name": "time", "arguments": `, "["},
 	} {
-		d := &bareCalls{inner: plainDecoder{}, tools: bareTools(), newID: func() string { return "" }, taken: func() {}}
+		d := &bareCalls{inner: plainDecoder{}, scan: bareScan{tools: bareTools()}, newID: func() string { return "" }, taken: func() {}}
 		if out := d.feed(c.text); len(out) != 0 {
 			t.Errorf("%q may still be a call, but %v came out", c.text, out)
 		}
@@ -154,7 +200,7 @@ func TestBareCallsHoldNoLongerThanNeeded(t *testing.T) {
 // never held.
 func TestBareCallsBesideOthers(t *testing.T) {
 	inner := &scripted{[]piece{{reasoning: "hm"}, {content: "{"}, {call: &inference.ToolCallDelta{ID: "a", Name: "time"}}, {content: "x"}}}
-	d := &bareCalls{inner: inner, tools: bareTools(), newID: func() string { return "" }, taken: func() { t.Error("counted") }}
+	d := &bareCalls{inner: inner, scan: bareScan{tools: bareTools()}, newID: func() string { return "" }, taken: func() { t.Error("counted") }}
 	got := d.feed("")
 	want := []piece{{reasoning: "hm"}, {content: "{"}, {call: &inference.ToolCallDelta{ID: "a", Name: "time"}}, {content: "x"}}
 	if !reflect.DeepEqual(got, want) {

@@ -230,13 +230,14 @@ func (m *Model) takeBareCalls(r *inference.ChatRequest, mode inference.ToolMode,
 	for i := range callable {
 		tools[callable[i].Name] = &callable[i]
 	}
+	unknown := r.UnknownCalls && (r.Format.Kind == "" || r.Format.Kind == inference.FormatText) && r.Grammar == ""
 	inner := p.decoders
 	p.decoders = func(m *Model, s *stream) error {
 		if err := inner(m, s); err != nil {
 			return err
 		}
 		for i := range s.choices {
-			s.choices[i].dec = &bareCalls{inner: s.choices[i].dec, tools: tools, newID: m.newID, taken: m.tookBareCall, loose: r.LooseCalls}
+			s.choices[i].dec = &bareCalls{inner: s.choices[i].dec, newID: m.newID, taken: m.tookBareCall, loose: r.LooseCalls, scan: bareScan{tools: tools, any: unknown}}
 		}
 		return nil
 	}

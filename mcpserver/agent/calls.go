@@ -131,7 +131,7 @@ func (t *turn) hint() string {
 	for i := range t.offer.tools {
 		names = append(names, t.offer.tools[i].Full)
 	}
-	return " There are: " + strings.Join(names, ", ") + "."
+	return " The tools are: " + strings.Join(names, ", ") + ". Call one of them, or answer in words."
 }
 
 // done tells that a call is over.

@@ -137,6 +137,7 @@ func (o *offer) request(r *inference.ChatRequest) *inference.ChatRequest {
 	q.Hosted, q.Approved = nil, nil
 	q.HoldCalls = true  // a call that the model begins is one that its tool takes
 	q.LooseCalls = true // what is wrong with a call all the same comes back as its result
+	q.UnknownCalls = true
 	q.Messages = slices.Clone(r.Messages)
 	q.Tools = nil
 	if o.hidden {
@@ -149,6 +150,16 @@ func (o *offer) request(r *inference.ChatRequest) *inference.ChatRequest {
 	}
 	q.Tools = append(q.Tools, r.Tools...)
 	return &q
+}
+
+// knows says whether the server runs a tool of that name, or finds tools by it.
+func (o *offer) knows(name string) bool {
+	return o.named[name] != nil || o.hidden && (name == findName || name == callName)
+}
+
+// reads says whether all that the model may call only reads.
+func (o *offer) reads() bool {
+	return len(o.client) == 0 && !slices.ContainsFunc(o.tools, func(t Tool) bool { return !t.ReadOnly })
 }
 
 // hosts says whether the server runs the tool of that name: what no client has

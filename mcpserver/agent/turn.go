@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -14,6 +15,10 @@ import (
 // leastAnswer is how many tokens are kept free for the model's next answer when
 // results are cut to fit the context.
 const leastAnswer = 256
+
+// mostUnknown is how many answers that are a call of no tool there is are answered
+// with the names of those there are. The next such answer is text: it may be meant.
+const mostUnknown = 2
 
 // turn is one request whose tools the server runs. It belongs to its goroutine.
 type turn struct {
@@ -32,6 +37,8 @@ type turn struct {
 	round int      // of the answer being made, from 1
 	said  bool     // an earlier round wrote text
 	stuck []string // tools of the last answer's calls, if all were made often enough before
+	must  bool     // the answer being made is to be a call
+	lost  int      // answers with nothing but calls of tools that there are not
 	stale []span   // of the messages: calls that were made before, with nothing new from them
 	last  bool     // the answer being made is the last: the model has no tools
 	left  int      // tokens that may still be written; 0: no bound
@@ -79,6 +86,10 @@ func (t *turn) ask(ctx context.Context) (inference.Stream, error) {
 	if t.round > 1 && q.ToolChoice.Mode == inference.ToolRequired {
 		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolAuto} // it has called
 	}
+	if t.must && q.ToolChoice.Mode != inference.ToolNone {
+		q.ToolChoice = inference.ToolChoice{Mode: inference.ToolRequired}
+	}
+	t.must = false
 	q.MaxTokens = t.left
 	out := t.narrow(&q)
 	if t.last = out || t.round >= t.config.Rounds && t.round > 1; t.last {
@@ -178,18 +189,9 @@ func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, e
 	if err != nil {
 		return "", err
 	}
-	waits, fresh, from := false, false, len(t.request.Messages)
-	t.request.Messages = append(t.request.Messages, a.message())
-	for i, h := range a.calls {
-		waits = waits || results[i].Approval != ""
-		t.request.Messages = append(t.request.Messages, inference.Message{
-			Role: inference.RoleTool, ToolCallID: h.id, Name: h.name, Content: results[i].Text,
-		})
-		fresh = fresh || !h.refused && t.results[h.key()] != results[i].Text
-		t.results[h.key()] = results[i].Text
-	}
-	if !fresh {
-		t.stale = append(t.stale, span{from, len(t.request.Messages)})
+	waits := slices.ContainsFunc(results, func(o Outcome) bool { return o.Approval != "" })
+	if !t.astray(a) {
+		t.remember(a, results)
 	}
 	switch {
 	case len(a.client) > 0:
@@ -203,6 +205,44 @@ func (t *turn) follow(ctx context.Context, a *answer) (inference.FinishReason, e
 		return inference.FinishLength, nil
 	}
 	return "", nil
+}
+
+// remember adds an answer and what its calls found to what the model reads next.
+func (t *turn) remember(a *answer, results []Outcome) {
+	fresh, from := false, len(t.request.Messages)
+	t.request.Messages = append(t.request.Messages, a.message())
+	for i, h := range a.calls {
+		t.request.Messages = append(t.request.Messages, inference.Message{
+			Role: inference.RoleTool, ToolCallID: h.id, Name: h.name, Content: results[i].Text,
+		})
+		fresh = fresh || !h.refused && t.results[h.key()] != results[i].Text
+		t.results[h.key()] = results[i].Text
+	}
+	if !fresh {
+		t.stale = append(t.stale, span{from, len(t.request.Messages)})
+	}
+}
+
+// astray notes whether all calls of an answer are of tools that there are not. It
+// reports whether the answer is to be left out: seen, it would be made again. The model
+// is told first, where it read last, which tools there are; when it goes on, and all
+// that it could call only reads, it has to call one of them.
+func (t *turn) astray(a *answer) bool {
+	if slices.ContainsFunc(a.calls, func(h *hosted) bool { return t.offer.knows(h.name) }) {
+		return false
+	}
+	t.lost++
+	t.request.UnknownCalls = t.lost < mostUnknown
+	switch {
+	case a.content.Len() > 0 || len(a.client) > 0 || t.lost > mostUnknown:
+		return false
+	case t.lost == 1:
+		m := &t.request.Messages[len(t.request.Messages)-1]
+		m.Content += "\n\n" + strings.TrimSpace(t.hint())
+		return true
+	}
+	t.must = t.offer.reads()
+	return t.must
 }
 
 // fit cuts the newest results, the longest first, until prompt and answer have
