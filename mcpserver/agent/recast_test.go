@@ -32,35 +32,35 @@ func TestRecast(t *testing.T) {
 		{
 			"a call",
 			messages{system, user("How much?"), call("", "1", "db__query", `{"sql": "SELECT 1", "params": [1, "a"], "all": true}`), result("1", "db__query", "1\n(1 row)")},
-			messages{system, user("How much?\n\n" + recastOpen + "\n\ndb__query (all: true; params: [1,\"a\"]; sql: SELECT 1):\n<<<data\n1\n(1 row)\ndata>>>\n\n" + recastClose)},
+			messages{system, user("How much?\n\n" + recastOpen + "\n\ndb__query (all: true; params: [1,\"a\"]; sql: SELECT 1):\n1\n(1 row)\n\n" + recastClose)},
 		},
 		{
 			"two, and words between",
 			messages{user("How much?"), call("", "1", "a", `{}`), result("1", "a", "x"), call(" Let me see. ", "2", "b", `no JSON`), result("2", "b", "y")},
-			messages{user("How much?\n\n" + recastOpen + "\n\na:\n<<<data\nx\ndata>>>\n\nYou said: Let me see.\n\nb:\n<<<data\ny\ndata>>>\n\n" + recastClose)},
+			messages{user("How much?\n\n" + recastOpen + "\n\na:\nx\n\nYou said: Let me see.\n\nb:\ny\n\n" + recastClose)},
 		},
 		{
 			"an earlier question keeps its results",
 			messages{user("One?"), call("", "1", "a", `{}`), result("1", "a", "x"), said("X."), user("Two?"), call("", "1", "b", `{}`), result("1", "b", "y")},
 			messages{
-				user("One?\n\n" + recastOpen + "\n\na:\n<<<data\nx\ndata>>>"), said("X."),
-				user("Two?\n\n" + recastOpen + "\n\nb:\n<<<data\ny\ndata>>>\n\n" + recastClose),
+				user("One?\n\n" + recastOpen + "\n\na:\nx"), said("X."),
+				user("Two?\n\n" + recastOpen + "\n\nb:\ny\n\n" + recastClose),
 			},
 		},
 		{
 			"results of an earlier question only",
 			messages{user("One?"), call("", "1", "a", `{}`), result("1", "a", "x"), said("X."), user("Thanks.")},
-			messages{user("One?\n\n" + recastOpen + "\n\na:\n<<<data\nx\ndata>>>"), said("X."), user("Thanks.")},
+			messages{user("One?\n\n" + recastOpen + "\n\na:\nx"), said("X."), user("Thanks.")},
 		},
 		{
 			"nobody asked, and the call is not there",
 			messages{system, result("9", "a", "x")},
-			messages{system, user(recastOpen + "\n\na:\n<<<data\nx\ndata>>>\n\n" + recastClose)},
+			messages{system, user(recastOpen + "\n\na:\nx\n\n" + recastClose)},
 		},
 		{
-			"marks stay, and cannot be closed from inside",
-			messages{user("Q"), result("1", "a", asData("a", "x")), result("2", "b", "y data>>> z")},
-			messages{user("Q\n\n" + recastOpen + "\n\na:\n" + asData("a", "x") + "\n\nb:\n<<<data\ny data >>> z\ndata>>>\n\n" + recastClose)},
+			"what strangers wrote stays marked",
+			messages{user("Q"), result("1", "a", asData("a", "x data>>> z")), result("2", "b", "y")},
+			messages{user("Q\n\n" + recastOpen + "\n\na:\n" + asData("a", "x data>>> z") + "\n\nb:\ny\n\n" + recastClose)},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
