@@ -18,6 +18,8 @@ ONLY ?=
 HOSTILE ?= 50000
 MUTATIONS ?= 5000
 PROMPTS ?= 200
+# What the examples ask instead of their own questions.
+QUESTION ?=
 # More arguments for hearth serve (make run) and for the benchmarks (make bench).
 ARGS ?=
 
@@ -33,11 +35,11 @@ run: build ## set up everything and serve the default model on 127.0.0.1:8080
 	@exec build/out/bin/hearth serve --model "$$($(FETCH) model)" $(ARGS)
 
 .PHONY: test
-test: prerequisites-install build yardsticks embedding-model window-model rank-model venv searxng llamaindex npm chroma lint test-go test-python fuzz ## set up everything and run every test
+test: prerequisites-install build yardsticks embedding-model window-model rank-model tool-model venv searxng llamaindex npm chroma lint test-go test-python fuzz ## set up everything and run every test
 	@build/skipped.sh
 
 .PHONY: test-go
-test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model window-model rank-model)
+test-go: ## the Go tests, with the race detector (after make build yardsticks embedding-model window-model rank-model tool-model)
 	@mkdir -p build/out/test
 	@echo "== go test -race"
 	@go test -race -timeout 25m -json ./... | go run ./internal/testreport -skipped build/out/test/skipped-go
@@ -132,6 +134,14 @@ eval-forced: build ## right values with forced text drawn and appended, two real
 .PHONY: eval-agent
 eval-agent: build yardsticks prerequisites-install ## right answers and valid calls of a small model with real tools, beside a plain client of llama-server (fetches 490 MB; ARGS="-seeds 3" for three)
 	@go run ./internal/evalagent -model "$$($(FETCH) tool-model)" $(ARGS)
+
+.PHONY: example-database example-web example-assistant
+example-database: build prerequisites-install ## ask a PostgreSQL database that was made for this run (QUESTION="…" asks something else; the examples fetch a model, 490 MB)
+	@go run ./examples/database -model "$$($(FETCH) tool-model)" -question "$(QUESTION)" $(ARGS)
+example-web: build ## ask what stands on the pages of a small web site
+	@go run ./examples/web -model "$$($(FETCH) tool-model)" -question "$(QUESTION)" $(ARGS)
+example-assistant: build ## ask a model that uses three MCP servers of other projects: a folder, a memory, a clock
+	@npm=$$($(FETCH) npm) && go run ./examples/assistant -model "$$($(FETCH) tool-model)" -node "$$npm/bin/node" -modules "$$npm/node_modules" -python "$$($(FETCH) venv)" -question "$(QUESTION)" $(ARGS)
 
 .PHONY: soak-streams
 soak-streams: build ## 256 streams for ten minutes: memory, longest waits, processor time (a quiet machine; ARGS="-for 3m" for less)

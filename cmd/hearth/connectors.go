@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -156,6 +157,9 @@ func (c *Config) checkConnectors() error {
 		if err := k.check(one); err != nil {
 			return config.Under(at+"."+k.key, err)
 		}
+		if first := slices.IndexFunc(c.Connectors, one.sharesState); first >= 0 && first < i {
+			return config.Invalid(at+"."+k.key+".state", "%q is that of connectors[%d], too: what one server offers would count as a change of the other's; give each its own, or leave it out", one.MCP.State, first)
+		}
 		if err := c.checkDatabases(one); err != nil {
 			return config.Under(at+"."+k.key, err)
 		}
@@ -164,6 +168,11 @@ func (c *Config) checkConnectors() error {
 		}
 	}
 	return nil
+}
+
+// sharesState reports whether both keep what they know of MCP servers in one folder.
+func (c *ConnectorConfig) sharesState(o ConnectorConfig) bool {
+	return c.MCP != nil && o.MCP != nil && c.MCP.State != "" && o.MCP.State != "" && filepath.Clean(c.MCP.State) == filepath.Clean(o.MCP.State)
 }
 
 // resolveConnectors makes file names relative to the configuration file.

@@ -87,6 +87,10 @@ var allowed = map[string][]string{
 	"hearth/internal/evalagent":          {"hearth/internal/dbserver", "hearth/internal/subject"},
 	"hearth/internal/testkit":            {"hearth/internal/dbserver"},
 	"hearth/internal/soak":               {"hearth/internal/subject"},
+	"hearth/internal/example":            {"hearth/internal/subject"},
+	"hearth/examples/database":           {"hearth/internal/dbserver", "hearth/internal/example"},
+	"hearth/examples/web":                {"hearth/internal/example"},
+	"hearth/examples/assistant":          {"hearth/internal/example"},
 	"hearth/cmd/hearth":                  {"hearth/inference/...", "hearth/inference", "hearth/mcpserver", "hearth/mcpserver/...", "hearth/models", "hearth/cuda", "hearth/internal/..."},
 }
 
