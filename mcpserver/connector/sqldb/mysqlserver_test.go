@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"hearth/internal/testkit"
-	"hearth/mcpserver/router"
 )
 
 const mysqlSchema = `CREATE DATABASE shop; USE shop;
