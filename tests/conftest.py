@@ -161,7 +161,7 @@ def stock_server(hearth_binary, stock_config, tmp_path_factory):
     """A server with a connector. It answers before the connector has read its lists."""
     with serving(hearth_binary, tmp_path_factory.mktemp("stock"), stock_config) as s:
         end = time.monotonic() + START_TIMEOUT
-        while not s.json("GET", "/v1/tools")["tools"]:
+        while "stock" not in {t["connector"] for t in s.json("GET", "/v1/tools")["tools"]}:
             assert time.monotonic() < end, "the connector has no tools"
             time.sleep(0.05)
         yield s

@@ -62,7 +62,7 @@ def server(hearth_binary, repository, tmp_path_factory):
     ]}
     with serving(hearth_binary, tmp_path_factory.mktemp("hearth"), json.dumps(config)) as s:
         end = time.monotonic() + START_TIMEOUT
-        while {t["name"].split("__")[0] for t in s.json("GET", "/v1/tools")["tools"]} < {"time", "git", "fetch"}:
+        while not {"time", "git", "fetch"} <= {t["connector"] for t in s.json("GET", "/v1/tools")["tools"]}:
             assert time.monotonic() < end, "a connector has no tools"
             time.sleep(0.05)
         yield s

@@ -130,7 +130,7 @@ func (g *ground) close() error {
 func (g *ground) offered(kind string) []*tool {
 	var out []*tool
 	for _, t := range g.tools {
-		if kind == "*" || t.Connector == kind && (kind != kindDatabase || t.Name == kindDatabase+"__query") {
+		if kind == "*" && t.Connector != "" || t.Connector == kind && (kind != kindDatabase || t.Name == kindDatabase+"__query") {
 			out = append(out, t)
 		}
 	}
