@@ -19,7 +19,7 @@ HOSTILE ?= 50000
 MUTATIONS ?= 5000
 PROMPTS ?= 200
 # What the examples ask instead of their own questions.
-QUESTION ?=
+export QUESTION ?=
 # More arguments for hearth serve (make run) and for the benchmarks (make bench).
 ARGS ?=
 
@@ -137,11 +137,11 @@ eval-agent: build yardsticks prerequisites-install ## right answers and valid ca
 
 .PHONY: example-database example-web example-assistant
 example-database: build prerequisites-install ## ask a PostgreSQL database that was made for this run (QUESTION="…" asks something else; the examples fetch a model, 490 MB)
-	@go run ./examples/database -model "$$($(FETCH) tool-model)" -question "$(QUESTION)" $(ARGS)
+	@go run ./examples/database -model "$$($(FETCH) tool-model)" -question "$$QUESTION" $(ARGS)
 example-web: build ## ask what stands on the pages of a small web site
-	@go run ./examples/web -model "$$($(FETCH) tool-model)" -question "$(QUESTION)" $(ARGS)
+	@go run ./examples/web -model "$$($(FETCH) tool-model)" -question "$$QUESTION" $(ARGS)
 example-assistant: build ## ask a model that uses three MCP servers of other projects: a folder, a memory, a clock
-	@npm=$$($(FETCH) npm) && go run ./examples/assistant -model "$$($(FETCH) tool-model)" -node "$$npm/bin/node" -modules "$$npm/node_modules" -python "$$($(FETCH) venv)" -question "$(QUESTION)" $(ARGS)
+	@npm=$$($(FETCH) npm) && go run ./examples/assistant -model "$$($(FETCH) tool-model)" -node "$$npm/bin/node" -modules "$$npm/node_modules" -python "$$($(FETCH) venv)" -question "$$QUESTION" $(ARGS)
 
 .PHONY: soak-streams
 soak-streams: build ## 256 streams for ten minutes: memory, longest waits, processor time (a quiet machine; ARGS="-for 3m" for less)

@@ -25,7 +25,7 @@ connectors:
       - name: article
         description: The stock and the price of one article, by its name.
         effect: read
-        input: {properties: {name: {type: string, description: "name of the article, such as chair"}}, required: [name]}
+        input: {properties: {name: {type: string, description: "the article that is asked for", enum: [%s]}}, required: [name]}
         sql: {connector: shop, statement: "SELECT name, pieces, price FROM articles WHERE lower(name) = lower(:name)"}
       - name: largest
         description: The article of which most pieces are in stock.
@@ -69,11 +69,11 @@ func setup(_ context.Context, s *example.Stage, r *rand.Rand) (*example.Scene, e
 	}
 	lamp := r.IntN(len(articles))
 	return &example.Scene{
-		Configuration: fmt.Sprintf(configuration, db.DSN("hearth", "shop")),
+		Configuration: fmt.Sprintf(configuration, db.DSN("hearth", "shop"), strings.Join(articles, ", ")),
 		Instructions:  "You answer questions on the stock of a shop. Use the tools to find out. Answer in one short sentence.",
 		Questions: []example.Question{
-			{Text: "How many pieces of the article " + articles[lamp] + " are in stock?", Tools: []string{"stock__article", "stock__largest"}, Answer: fmt.Sprint(pieces[lamp])},
-			{Text: "Of which article are most pieces in stock?", Tools: []string{"stock__article", "stock__largest"}, Answer: articles[most]},
+			{Text: "How many pieces of the article " + articles[lamp] + " are in stock?", Tools: []string{"stock__article"}, Answer: fmt.Sprint(pieces[lamp])},
+			{Text: "Of which article are most pieces in stock?", Tools: []string{"stock__largest"}, Answer: articles[most]},
 		},
 	}, nil
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"io"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,13 +13,16 @@ import (
 	"hearth/internal/testkit"
 )
 
-// TestExample: the model finds the values of this run on the pages, and says them.
+// TestExample: a call of the model's finds the values, which are of this run only. Its own
+// words are not held to them: a small model loses a value now and then.
 func TestExample(t *testing.T) {
 	// The servers end with the thread that starts them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	seed := strconv.FormatUint(rand.Uint64(), 10)
+	t.Logf("seed %s", seed)
 	answers, err := example.Run(t.Context(), setup, nil, io.Discard,
-		"-hearth", filepath.Join(testkit.Root(t), "build", "out", "bin", "hearth"), "-model", testkit.ToolModel(t), "-threads", "1", "-seed", "1")
+		"-hearth", filepath.Join(testkit.Root(t), "build", "out", "bin", "hearth"), "-model", testkit.ToolModel(t), "-threads", "1", "-seed", seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,11 +34,9 @@ func TestExample(t *testing.T) {
 		for _, c := range a.Calls {
 			found = found || strings.Contains(c.Output, a.Question.Answer)
 		}
+		t.Logf("%s\n%s", a.Question.Text, a.Text)
 		if !found {
 			t.Errorf("%s\nno call found %s: %+v", a.Question.Text, a.Question.Answer, a.Calls)
-		}
-		if !strings.Contains(a.Text, a.Question.Answer) {
-			t.Errorf("%s\nanswered %q, want %s in it", a.Question.Text, a.Text, a.Question.Answer)
 		}
 	}
 }

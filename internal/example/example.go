@@ -185,7 +185,9 @@ func (o *options) run(ctx context.Context, setup Setup, out io.Writer) (answers 
 	return answers, nil
 }
 
-// ask asks one question, greedily, so that the same data gives the same answer.
+// ask asks one question, greedily, so that the same data gives the same answer. The
+// first thing that the model writes has to be a call: there is nothing that it could
+// know by itself.
 func ask(ctx context.Context, server *subject.Server, instructions string, q Question) (Answer, error) {
 	byLabel := map[string][]string{}
 	var labels []string
@@ -209,7 +211,7 @@ func ask(ctx context.Context, server *subject.Server, instructions string, q Que
 			map[string]any{"role": "system", "content": instructions},
 			map[string]any{"role": "user", "content": q.Text},
 		},
-		"tools": tools, "temperature": 0, "max_tokens": 400,
+		"tools": tools, "tool_choice": "required", "temperature": 0, "max_tokens": 400,
 	}, &said)
 	return Answer{Question: q, Calls: said.Calls, Text: strings.TrimSpace(said.Content)}, err
 }
