@@ -22,7 +22,7 @@ func lists(method string) bool {
 func (c *stdioConn) learn(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	r, bound := c.server.config.Router, c.server.config.FirstLists
-	if r == nil || bound == 0 {
+	if bound == 0 {
 		close(done)
 		return done
 	}

@@ -211,9 +211,7 @@ func (l *sessions) close() {
 func (l *sessions) forget(ctx context.Context, s *session) {
 	delete(l.byID, s.id)
 	l.mcp.UnregisterSession(ctx, s.id)
-	if s.outlet != nil {
-		s.outlet.close()
-	}
+	s.outlet.close()
 }
 
 // ResolveSessionIdManager makes sessions the policy that mcp-go asks.

@@ -65,7 +65,7 @@ type stdioConn struct {
 	running *running
 	calls   sync.WaitGroup
 	fail    context.CancelCauseFunc
-	outlet  *outlet       // what the client is to hear of changes; nil without a router
+	outlet  *outlet       // what the client is to hear of changes
 	over    chan struct{} // closed when the input has ended
 
 	learned func() <-chan struct{} // closed when lists need not wait for connectors any more
@@ -204,7 +204,7 @@ func (c *stdioConn) handle(ctx context.Context, k *call) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k.msg.method == string(mcp.MethodInitialize) && k.failure == nil && c.outlet != nil {
+	if k.msg.method == string(mcp.MethodInitialize) && k.failure == nil {
 		c.outlet.want(allLists) // what comes of it waits for the lock, behind the answer
 	}
 	_ = c.put(data) // a failed write ends the connection

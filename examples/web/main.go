@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/http"
 
 	"hearth/internal/example"
+	"hearth/internal/subject"
 )
 
 func main() { example.Main("web", setup, nil) }
@@ -44,10 +42,11 @@ func setup(ctx context.Context, s *example.Stage, r *rand.Rand) (*example.Scene,
 		"/museum.html": fmt.Sprintf(page, "The museum", fmt.Sprintf("<p>The museum is open all year, from ten to six.</p>\n<p>Last year it had %d visitors.</p>", v.visitors)),
 		"/hotel.html":  fmt.Sprintf(page, "The hotel", fmt.Sprintf("<p>The hotel stands by the sea.</p>\n<p>It has %d rooms, each with a balcony.</p>", v.rooms)),
 	}
-	address, err := serve(ctx, s, site)
+	address, stop, err := subject.ServePages(ctx, site)
 	if err != nil {
 		return nil, err
 	}
+	s.Defer(stop)
 	tools := []string{"web__fetch"}
 	return &example.Scene{
 		Configuration: fmt.Sprintf(configuration, address),
@@ -57,32 +56,4 @@ func setup(ctx context.Context, s *example.Stage, r *rand.Rand) (*example.Scene,
 			{Text: fmt.Sprintf("How many rooms does the hotel have? See http://%s/hotel.html", address), Tools: tools, Answer: fmt.Sprint(v.rooms)},
 		},
 	}, nil
-}
-
-// serve serves the pages until the stage closes, and returns the address.
-func serve(ctx context.Context, s *example.Stage, site map[string]string) (string, error) {
-	var listen net.ListenConfig
-	l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("serve the pages: %w", err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, there := site[r.URL.Path]
-		if !there {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write([]byte(text))
-	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	s.Defer(func() error {
-		err := server.Close()
-		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-		return err
-	})
-	return l.Addr().String(), nil
 }

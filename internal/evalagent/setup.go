@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,10 +49,11 @@ func newGround(ctx context.Context, s *settings, w *world) (*ground, error) {
 	if _, err := db.SQL("shop", w.sql+grants); err != nil {
 		return g, err
 	}
-	address, err := g.servePages(w.pages)
+	address, stop, err := subject.ServePages(ctx, w.pages)
 	if err != nil {
 		return g, err
 	}
+	g.ends = append(g.ends, stop)
 	for _, q := range w.questions {
 		q.Text = strings.ReplaceAll(q.Text, pageAt, "http://"+address)
 		g.questions = append(g.questions, q)
@@ -86,33 +86,6 @@ func newGround(ctx context.Context, s *settings, w *world) (*ground, error) {
 	g.ends = append(g.ends, g.llama.Stop)
 	g.tools, err = listTools(ctx, g.hearth)
 	return g, err
-}
-
-// servePages starts the web server, and returns its address.
-func (g *ground) servePages(pages map[string]string) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("serve pages: %w", err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page, ok := pages[r.URL.Path]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write([]byte(page))
-	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	g.ends = append(g.ends, func() error {
-		err := server.Close()
-		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-		return err
-	})
-	return l.Addr().String(), nil
 }
 
 // close ends everything.
