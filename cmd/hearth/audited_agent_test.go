@@ -92,7 +92,7 @@ func TestCallsOfTheAgentAreInTheAuditFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "secretname.txt"), []byte("the code is 4711"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "secretname.txt"), []byte("the code is marigold"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			file := filepath.Join(t.TempDir(), "audit.log")
@@ -111,7 +111,7 @@ func TestCallsOfTheAgentAreInTheAuditFile(t *testing.T) {
 			model := &roundModel{answers: [][]inference.Event{
 				callsTool(read...), callsTool(gone...), callsTool(write...), // the answer ends there
 				callsTool(write...), says("done"), // of the same caller, when a person approved
-				callsTool(read...), says("4711"), // of another
+				callsTool(read...), says("marigold"), // of another
 			}}
 			models := &audited{Models: roundModels{model}, sink: kept}
 			metrics := telemetry.NewMetrics("test")
@@ -156,7 +156,7 @@ func TestCallsOfTheAgentAreInTheAuditFile(t *testing.T) {
 			}
 
 			whole, calls := readAudit(t, file)
-			if regexp.MustCompile(`secretname|none\.txt|new\.txt|4711`).MatchString(whole) {
+			if regexp.MustCompile(`secretname|none\.txt|new\.txt|marigold`).MatchString(whole) {
 				t.Errorf("the file holds what was asked or answered:\n%s", whole)
 			}
 			want := map[string][]string{

@@ -78,7 +78,7 @@ func TestCredentialsMustFitTheDocument(t *testing.T) {
 // TestSecretsDoNotComeBack lets the service repeat all that it was sent, in
 // answers and in errors.
 func TestSecretsDoNotComeBack(t *testing.T) {
-	const secret = `s3cr"et/+ 4711`
+	const secret = `s3cr"et/+ marigold`
 	t.Setenv("HEARTH_TEST_KEY", secret)
 	status := 200
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -105,7 +105,7 @@ func TestSecretsDoNotComeBack(t *testing.T) {
 		}
 		for _, status = range []int{200, 302, 400, 401, 404, 500} {
 			got := ask(t, c, "both", `{}`)
-			for _, part := range []string{secret, "s3cr", "4711"} {
+			for _, part := range []string{secret, "s3cr", "marigold"} {
 				if strings.Contains(got+log.String(), part) {
 					t.Errorf("%d: %q is in %q", status, part, got+log.String())
 				}
@@ -139,7 +139,7 @@ func TestSecretsDoNotComeBack(t *testing.T) {
 }
 
 func TestClientCredentials(t *testing.T) {
-	t.Setenv("HEARTH_TEST_SECRET", "client-secret-4711")
+	t.Setenv("HEARTH_TEST_SECRET", "client-secret-marigold")
 	var issued, calls atomic.Int64
 	var valid atomic.Value
 	valid.Store("")
@@ -147,10 +147,10 @@ func TestClientCredentials(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/oauth/token" {
 			user, password, _ := r.BasicAuth()
-			if refuse || user != "hearth" || password != "client-secret-4711" {
+			if refuse || user != "hearth" || password != "client-secret-marigold" {
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(401)
-				_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"client-secret-4711 is wrong"}`)
+				_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"client-secret-marigold is wrong"}`)
 				return
 			}
 			token := fmt.Sprintf("access-token-%d", issued.Add(1))
@@ -184,7 +184,7 @@ func TestClientCredentials(t *testing.T) {
 	refuse = true
 	refused := open(t, cfg)
 	got := ask(t, refused, "either", `{}`)
-	if !strings.HasPrefix(got, "failure: credentials of oauth: the token endpoint answered 401 Unauthorized invalid_client") || strings.Contains(got, "4711") {
+	if !strings.HasPrefix(got, "failure: credentials of oauth: the token endpoint answered 401 Unauthorized invalid_client") || strings.Contains(got, "marigold") {
 		t.Error(got)
 	}
 	// A token URL of its own, on another host.
