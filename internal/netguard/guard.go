@@ -27,6 +27,9 @@ type Options struct {
 	// IdleTimeout bounds the time between two pieces of a body. Default 30 s;
 	// negative: none, for streams that may be silent.
 	IdleTimeout time.Duration
+	// ReceiveBuffer is how much the kernel takes from a server before it is read, in
+	// bytes. Default: what the kernel thinks fit, which may be many megabytes.
+	ReceiveBuffer int
 	// MaxHeader bounds the headers of a response, in bytes. Default 64 KiB.
 	MaxHeader int64
 	// MaxBody bounds the body of a response, in bytes, after the decompression that
@@ -160,12 +163,19 @@ func (g *Guard) DialContext(ctx context.Context, network, hostport string) (net.
 		Timeout:  g.o.DialTimeout,
 		Resolver: g.o.Resolver,
 		// The one place that counts: the kernel is told this address and no other.
-		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		ControlContext: func(_ context.Context, _, address string, raw syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(address)
 			if err != nil || ap.Port() != port {
 				return refuse(at.host, "its address cannot be read")
 			}
-			return g.rules.address(at, ap.Addr())
+			if err := g.rules.address(at, ap.Addr()); err != nil || g.o.ReceiveBuffer == 0 {
+				return err
+			}
+			var set error // before it connects: the size of the window is agreed on then
+			err = raw.Control(func(fd uintptr) {
+				set = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, g.o.ReceiveBuffer)
+			})
+			return errors.Join(err, set)
 		},
 	}
 	conn, err := d.DialContext(ctx, network, at.String())

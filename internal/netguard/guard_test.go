@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -415,5 +416,44 @@ func TestSilenceBeforeTheResponseEnds(t *testing.T) {
 		if got := netguard.Explain(err); err == nil || !strings.Contains(got, want) && !strings.Contains(got, "in time") {
 			t.Errorf("%s: %q, %v", url, got, err)
 		}
+	}
+}
+
+// TestAServerThatIsNotReadWaits: the kernel takes no more than ReceiveBuffer from it.
+func TestAServerThatIsNotReadWaits(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	policy, err := netguard.Origins("http://" + ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := map[int]int{}
+	for _, size := range []int{0, 96 << 10} {
+		g, err := netguard.New(netguard.Options{Policy: policy, ReceiveBuffer: size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := g.DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) {
+			windows[size], err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF)
+		}); err != nil || windows[size] == 0 {
+			t.Fatal(err)
+		}
+		conn.Close()
+		g.Close()
+	}
+	// The kernel doubles it, for what it needs itself.
+	if windows[96<<10] != 192<<10 || windows[0] == 192<<10 {
+		t.Errorf("windows of %v", windows)
 	}
 }

@@ -14,8 +14,12 @@ const (
 	maxDepth          = 256      // of nested JSON
 	bytesPerSecond    = 64 << 20 // and as much again at once
 	messagesPerSecond = 200      // beside one for each that it is sent
-	messagesAtOnce    = 2000
-	linesOfEvent      = 5 // in a stream: so many lines count as one message
+	messagesInAll     = 2000     // ahead of that rate
+	burstPerSecond    = 1000     // of those
+	messagesAtOnce    = 100
+	shortestWait      = 20 * time.Millisecond
+	linesOfEvent      = 5   // in a stream: so many lines count as one message
+	trifle            = 0.2 // what a message counts that is read and dropped
 )
 
 var errDeep = errors.New("the server sent JSON that is nested too deeply")
@@ -61,6 +65,14 @@ func (b *bucket) owe(n float64) time.Duration {
 	return time.Duration(-b.has / b.rate * float64(time.Second))
 }
 
+// empty says that not even one could be taken.
+func (b *bucket) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill()
+	return b.has < 1
+}
+
 // give puts n back.
 func (b *bucket) give(n float64) {
 	b.mu.Lock()
@@ -72,12 +84,36 @@ func (b *bucket) give(n float64) {
 // pace slows down a server that sends more than anybody needs: what is not read
 // stays with it. All that comes from one server has the same. Each message takes the
 // SDK about 0.1 ms, so that a server that never stops takes a fiftieth of a processor
-// and not one of them; what it is asked, it may answer at any rate.
-type pace struct{ bytes, messages *bucket }
+// and not one of them, and a tenth while it is ahead of its rate; what it is asked, it
+// may answer at any rate.
+type pace struct{ bytes, messages, burst *bucket }
 
 func newPace() *pace {
-	return &pace{newBucket(bytesPerSecond, bytesPerSecond), newBucket(messagesPerSecond, messagesAtOnce)}
+	return &pace{
+		bytes:    newBucket(bytesPerSecond, bytesPerSecond),
+		messages: newBucket(messagesPerSecond, messagesInAll),
+		burst:    newBucket(burstPerSecond, messagesAtOnce),
+	}
 }
+
+// sent allows n messages more: each that a server is sent it may answer.
+func (p *pace) sent(n float64) {
+	p.messages.give(n)
+	p.burst.give(n)
+}
+
+// owe counts what was read and returns how long to wait before more is. What is not
+// worth a timer is owed with the next.
+func (p *pace) owe(bytes int, messages float64) time.Duration {
+	wait := max(p.bytes.owe(float64(bytes)), p.messages.owe(messages), p.burst.owe(messages))
+	if wait < shortestWait {
+		return 0
+	}
+	return wait
+}
+
+// behind says that the next message has to wait.
+func (p *pace) behind() bool { return p.burst.empty() || p.messages.empty() }
 
 // sending is where messages to a program are written, each of which it may answer.
 type sending struct {
@@ -86,18 +122,18 @@ type sending struct {
 }
 
 func (s *sending) Write(p []byte) (int, error) {
-	s.pace.messages.give(float64(bytes.Count(p, []byte{'\n'})))
+	s.pace.sent(float64(bytes.Count(p, []byte{'\n'})))
 	return s.WriteCloser.Write(p)
 }
 
-// screened reads what a server sends, at its pace, and refuses what is nested too
-// deeply: parsers recurse.
+// screened reads a document that a server sends, at its pace, and refuses what is
+// nested too deeply: parsers recurse.
 type screened struct {
 	r     io.ReadCloser
 	pace  *pace
-	done  <-chan struct{} // ends a wait; nil: nothing does
+	done  <-chan struct{} // ends a wait
 	depth depthMeter
-	left  int64 // bytes; negative: any
+	left  int64 // bytes
 	err   error
 }
 
@@ -106,33 +142,19 @@ func (s *screened) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	n, err := s.r.Read(p)
-	if s.left >= 0 && int64(n) > s.left {
+	if int64(n) > s.left {
 		n, err = int(s.left), errTooLarge
 	}
-	if s.left >= 0 {
-		s.left -= int64(n)
+	s.left -= int64(n)
+	if !s.depth.see(p[:n]) {
+		s.err = errDeep
+		return 0, s.err
 	}
-	lines := 0
-	for _, b := range p[:n] {
-		if b == '\n' && s.depth.events { // a document is the answer to a request
-			lines++
-		}
-		if !s.depth.see(b) {
-			s.err = errDeep
-			return 0, s.err
-		}
-	}
-	wait := s.pace.owe(n, float64(lines)/linesOfEvent)
-	await(wait, s.done)
+	await(s.pace.owe(n, 0), s.done) // it is the answer to a request: no message beside that
 	if err != nil {
 		s.err = err
 	}
 	return n, err
-}
-
-// owe counts what was read and returns how long to wait before more is.
-func (p *pace) owe(bytes int, messages float64) time.Duration {
-	return max(p.bytes.owe(float64(bytes)), p.messages.owe(messages))
 }
 
 func await(wait time.Duration, done <-chan struct{}) {
@@ -152,51 +174,30 @@ func (s *screened) Close() error { return s.r.Close() }
 var errTooLarge = errors.New("the server sent a message that is larger than message_bytes")
 
 // depthMeter follows the nesting of JSON values, one after the other in a stream.
-// In a stream of events it looks at the lines of data only.
 type depthMeter struct {
-	events bool
-
 	depth         int
 	text, escaped bool
-	column        int  // of the line, up to the length of the field's name
-	skip          bool // the line is no data
-	wasReturn     bool
 }
 
-const dataField = "data:"
-
-// see takes one byte and says whether the bound still holds.
-func (d *depthMeter) see(b byte) bool {
-	if d.events {
-		if b == '\n' || b == '\r' {
-			if d.column == 0 && !(b == '\n' && d.wasReturn) { // an empty line ends an event
-				d.depth, d.text, d.escaped = 0, false, false
-			}
-			d.column, d.skip, d.wasReturn = 0, false, b == '\r'
-			return true
+// see takes bytes and says whether the bound still holds.
+func (d *depthMeter) see(data []byte) bool {
+	for _, b := range data {
+		switch {
+		case d.escaped:
+			d.escaped = false
+		case d.text:
+			d.escaped = b == '\\'
+			d.text = b != '"'
+		case b == '"':
+			d.text = true
+		case b == '{' || b == '[':
+			d.depth++
+		case b == '}' || b == ']':
+			d.depth = max(0, d.depth-1)
 		}
-		d.wasReturn = false
-		if d.column < len(dataField) {
-			d.skip = d.skip || b != dataField[d.column]
-			d.column++
-			return true
-		}
-		if d.skip {
-			return true
+		if d.depth > maxDepth {
+			return false
 		}
 	}
-	switch {
-	case d.escaped:
-		d.escaped = false
-	case d.text:
-		d.escaped = b == '\\'
-		d.text = b != '"'
-	case b == '"':
-		d.text = true
-	case b == '{' || b == '[':
-		d.depth++
-	case b == '}' || b == ']':
-		d.depth = max(0, d.depth-1)
-	}
-	return d.depth <= maxDepth
+	return true
 }

@@ -20,10 +20,12 @@ import (
 
 // FuzzMessages gives the bytes of a server to what reads its messages: whatever
 // they are, lines stay within their bound, JSON within its depth, and what is a
-// result is taken over or refused.
+// result is taken over or refused. As a stream of events they come as they are, up to
+// what is refused.
 func FuzzMessages(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x"}]}}` + "\n"))
 	f.Add([]byte("greeting\n[[[[[[1]]]]]]\n"))
+	f.Add([]byte("id: 1\r\ndata: [\ndata: 1]\n\n: ping\n\ndata: {\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"a\"}}\n\n"))
 	f.Add([]byte(`{"content":[{"type":"resource_link","uri":"a:b","name":"n"}],"structuredContent":[1],"_meta":{"a":1}}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, w, err := os.Pipe()
@@ -50,8 +52,15 @@ func FuzzMessages(f *testing.F) {
 			if res.UnmarshalJSON(line) == nil {
 				_, _ = result(&res)
 			}
+			if token := progressOf(line); token != nil && !superseded(line, func() []byte { return line }) {
+				t.Fatalf("%q is not followed by itself", line)
+			}
 		}
 		_, _ = io.Copy(io.Discard, r)
+		got, err := io.ReadAll(newEvents(io.NopCloser(bytes.NewReader(data)), 1<<10, newPace(), gone))
+		if drops := bytes.Contains(data, []byte("notifications/progress")); !drops && (!bytes.HasPrefix(data, got) || err == nil && len(got) < len(data)) {
+			t.Fatalf("of %q came %q, %v", data, got, err)
+		}
 	})
 }
 

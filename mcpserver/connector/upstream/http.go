@@ -18,6 +18,10 @@ import (
 // streams send them with the result, so it is no shorter than calls may be.
 const headerTimeout = 24 * time.Hour
 
+// unread is how much of what a server sends is taken before it is read: the rest of a
+// flood stays with the server, which waits.
+const unread = 128 << 10
+
 // door makes the requests to one server: to its own origin only, with what the
 // configuration adds, and bounded.
 type door struct {
@@ -39,7 +43,7 @@ func newDoor(c *Config) (*door, error) {
 		return nil, err
 	}
 	guard, err := netguard.New(netguard.Options{
-		Policy: policy, HeaderTimeout: headerTimeout, IdleTimeout: -1, MaxBody: -1,
+		Policy: policy, HeaderTimeout: headerTimeout, IdleTimeout: -1, MaxBody: -1, ReceiveBuffer: unread,
 	})
 	if err != nil {
 		return nil, err
@@ -74,18 +78,17 @@ func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header.Set("Authorization", "Bearer "+v)
 	}
 	if r.Method == http.MethodPost {
-		d.pace.messages.give(1)
+		d.pace.sent(1)
 	}
 	resp, err := d.guard.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
-	body := &screened{r: resp.Body, pace: d.pace, done: r.Context().Done(), left: d.message}
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil && kind == "text/event-stream" {
-		// Events are bounded one by one, by the SDK.
-		body.left, body.depth.events = -1, true
+		resp.Body = newEvents(resp.Body, int(d.message), d.pace, r.Context().Done())
+	} else {
+		resp.Body = &screened{r: resp.Body, pace: d.pace, done: r.Context().Done(), left: d.message}
 	}
-	resp.Body = body
 	return resp, nil
 }
 

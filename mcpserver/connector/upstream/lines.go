@@ -2,7 +2,7 @@ package upstream
 
 import (
 	"bufio"
-	"errors"
+	"bytes"
 	"io"
 	"strings"
 
@@ -21,44 +21,31 @@ type lines struct {
 	log   zerolog.Logger
 	noise *bucket
 
-	rest []byte // of the line that is being read
-	err  error
+	messages
+	kept []byte // memory of lines
 }
 
 func newLines(p *process, limit int, pace *pace, log zerolog.Logger) *lines {
-	return &lines{
+	l := &lines{
 		r: bufio.NewReaderSize(p.stdout, 64<<10), c: p.stdout, limit: limit, pace: pace,
 		done: p.gone, log: log, noise: newBucket(1, 10),
 	}
-}
-
-func (l *lines) Read(p []byte) (int, error) {
-	for len(l.rest) == 0 {
-		if l.err != nil {
-			return 0, l.err
-		}
-		l.rest, l.err = l.next()
-	}
-	n := copy(p, l.rest)
-	l.rest = l.rest[n:]
-	return n, nil
+	l.more = l.next
+	return l
 }
 
 // next reads one line; it is empty where that was no message.
 func (l *lines) next() ([]byte, error) {
-	var line []byte
-	for {
-		piece, err := l.r.ReadSlice('\n')
-		if len(line)+len(piece) > l.limit {
-			return nil, errTooLarge
-		}
-		line = append(line, piece...)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err // what has no end of line was cut off
-		}
+	line, err := wholeLine(l.r, l.kept[:0], l.limit)
+	if l.kept = line; len(line) > keptBytes {
+		l.kept = nil
+	}
+	if err != nil {
+		return nil, err // what has no end of line was cut off
+	}
+	if l.pace.behind() && superseded(line, l.ahead) {
+		await(l.pace.owe(len(line), trifle), l.done)
+		return nil, nil
 	}
 	await(l.pace.owe(len(line), 1), l.done)
 	text := strings.TrimSpace(string(line[:min(len(line), 256)]))
@@ -72,12 +59,16 @@ func (l *lines) next() ([]byte, error) {
 		return nil, nil
 	}
 	var depth depthMeter
-	for _, b := range line {
-		if !depth.see(b) {
-			return nil, errDeep
-		}
+	if !depth.see(line) {
+		return nil, errDeep
 	}
 	return line, nil
+}
+
+// ahead waits for the line after the last one, and returns it; nil: there is none, or
+// it is long. It is read again as the next one.
+func (l *lines) ahead() []byte {
+	return peek(l.r, func(data []byte) int { return bytes.IndexByte(data, '\n') + 1 })
 }
 
 func (l *lines) Close() error { return l.c.Close() }
