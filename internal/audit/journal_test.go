@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rs/zerolog"
 )
@@ -130,16 +134,14 @@ func TestGroupCommit(t *testing.T) {
 	for i := 1; i < calls; i++ {
 		intent(i)
 	}
-	for { // until all wait in one group
+	for { // until all are written, and wait
 		s.journal.mu.Lock()
-		waiting := 0
-		if s.journal.next != nil {
-			waiting = strings.Count(string(s.journal.next.lines), "\n")
-		}
+		written := s.journal.waiting == calls && len(s.journal.lines) == 0 && !s.journal.writing
 		s.journal.mu.Unlock()
-		if waiting == calls-1 {
+		if written {
 			break
 		}
+		runtime.Gosched()
 	}
 	close(release)
 	wg.Wait()
@@ -172,7 +174,7 @@ func TestDiskThatFails(t *testing.T) {
 	}
 }
 
-// TestOutcomesDoNotWaitForTheDisk: what need not be durable is in the file while a
+// TestOutcomesDoNotWaitForTheDisk: what need not be durable gets to the file while a
 // sync is on its way, and asks for none.
 func TestOutcomesDoNotWaitForTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
@@ -190,8 +192,8 @@ func TestOutcomesDoNotWaitForTheDisk(t *testing.T) {
 	go func() { intent <- s.ToolIntent(context.Background(), &ToolRecord{Call: "waits"}) }()
 	<-begun
 	s.ToolOutcome(&ToolRecord{Call: "goes on", Outcome: "ok"})
-	if got := linesOf(t, path); len(got) != 2 || got[1]["call"] != "goes on" {
-		t.Errorf("while the disk is busy the file has %v", got)
+	for got := linesOf(t, path); len(got) != 2 || got[1]["call"] != "goes on"; got = linesOf(t, path) {
+		runtime.Gosched() // a goroutine writes it
 	}
 	close(release)
 	if err := <-intent; err != nil {
@@ -212,4 +214,55 @@ func TestIntentEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(release)
+}
+
+// TestWriteThatFails: who waits for lines that the file did not take is told so, and so
+// is who comes later.
+func TestWriteThatFails(t *testing.T) {
+	s := openSink(t, Config{File: filepath.Join(t.TempDir(), "audit.log"), Durable: true})
+	file := s.journal.file
+	var err error
+	if s.journal.file, err = os.Open(os.DevNull); err != nil { // which cannot be written
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.ToolIntent(t.Context(), &ToolRecord{}); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EBADF) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := s.journal.Write([]byte("{}\n")); err == nil {
+		t.Error("a line that was not written was told to be")
+	}
+	if err := errors.Join(file.Close(), s.Close()); err == nil {
+		t.Error("Close says nothing")
+	}
+}
+
+// TestLinesAreBounded: where the disk hangs and nothing is written, who has a line waits.
+func TestLinesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSink(t, Config{File: filepath.Join(t.TempDir(), "audit.log"), Durable: true})
+		j := s.journal
+		j.mu.Lock()
+		j.lines, j.writing = make([]byte, mostLines+1), true
+		j.mu.Unlock()
+		for i := range j.lines {
+			j.lines[i] = '\n'
+		}
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := j.Write([]byte("{}\n"))
+			wrote <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-wrote:
+			t.Errorf("a line came in, %v", err)
+		default:
+		}
+		go j.run() // the disk is back
+		if err := <-wrote; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -49,10 +49,13 @@ func (s *LogSink) ToolIntent(ctx context.Context, r *ToolRecord) error {
 		s.tool(s.log.Log(), r).Msg("tool_intent")
 		return nil
 	}
-	var line lineWriter
+	line := durableLine{journal: s.journal}
 	log := zerolog.New(&line)
 	s.tool(log.Log().Timestamp(), r).Msg("tool_intent")
-	return s.journal.commit(ctx, line)
+	if line.err != nil {
+		return line.err
+	}
+	return line.group.wait(ctx)
 }
 
 // ToolOutcome records how a call ended, also one that did not run.
@@ -82,11 +85,15 @@ func (s *LogSink) tool(e *zerolog.Event, r *ToolRecord) *zerolog.Event {
 	return e
 }
 
-// lineWriter keeps one line.
-type lineWriter []byte
+// durableLine takes over one line.
+type durableLine struct {
+	journal *journal
+	group   *group // who wait for it
+	err     error
+}
 
-func (w *lineWriter) Write(p []byte) (int, error) {
-	*w = append(*w, p...)
+func (w *durableLine) Write(p []byte) (int, error) {
+	w.group, w.err = w.journal.add(p, true)
 	return len(p), nil
 }
 
