@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,14 +93,17 @@ func (s *upstreamSettings) names() (good, bad []string, kinds map[string]string)
 }
 
 // config writes the configuration: every other of each kind is a program, the
-// others are addresses at peers.
-func (s *upstreamSettings) config(folder, peers string) string {
+// others are addresses at the one or the other peers.
+func (s *upstreamSettings) config(folder, goodPeers, badPeers string) string {
 	good, bad, kinds := s.names()
 	var b strings.Builder
 	b.WriteString("connectors:\n")
-	for _, list := range [][]string{good, bad} {
-		for i, name := range list {
-			at := fmt.Sprintf("url: %s/%s/%d", peers, kinds[name], i)
+	for _, part := range []struct {
+		peers string
+		names []string
+	}{{goodPeers, good}, {badPeers, bad}} {
+		for i, name := range part.names {
+			at := fmt.Sprintf("url: %s/%s/%d", part.peers, kinds[name], i)
 			if i%2 == 0 { // each bad kind in both ways
 				at = fmt.Sprintf("command: %q, args: [%s, %s]", s.self, peerCommand, kinds[name])
 			}
@@ -117,13 +121,19 @@ func (s *upstreamSettings) measure(ctx context.Context, model string, messages i
 		return nil, err
 	}
 	defer os.RemoveAll(folder)
-	peers, stop, err := s.startPeers(ctx)
+	// Apart, so that what the bad ones do to themselves is not measured.
+	goodPeers, stopGood, err := s.startPeers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer stopGood()
+	badPeers, stopBad, err := s.startPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stopBad()
 	config := filepath.Join(folder, "hearth.yaml")
-	if err := os.WriteFile(config, []byte(s.config(folder, peers)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(s.config(folder, goodPeers, badPeers)), 0o600); err != nil {
 		return nil, err
 	}
 	server, err := subject.Start(ctx, "/readyz", func(port string) []string {
@@ -222,8 +232,8 @@ func (p *phases) at(t time.Time) (bad, counts bool) {
 	return since/p.window%2 == 1, since%p.window >= p.settle
 }
 
-// callGood calls a server that works, at a constant rate, and holds every answer
-// against what was asked.
+// callGood calls a server that works, at a constant rate but at random times, and holds
+// every answer against what was asked.
 func (s *upstreamSettings) callGood(ctx context.Context, url, name string, next time.Time, p *phases, r *upstreamRecord) error {
 	c, err := openSession(ctx, url)
 	if err != nil {
@@ -250,10 +260,15 @@ func (s *upstreamSettings) callGood(ctx context.Context, url, name string, next 
 				r.took(harmed, took)
 			}
 		}
-		next = next.Add(s.every)
+		next = next.Add(about(s.every))
 	}
 	return nil
 }
+
+// about returns a time between half and one and a half of d. Callers know nothing of each
+// other: at fixed times each call of a bad one would begin in the very moment of a good
+// one's.
+func about(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // callBad calls a server that does harm, as long as bad ones are called.
 func (s *upstreamSettings) callBad(ctx context.Context, url, name, kind string, next time.Time, p *phases, r *upstreamRecord) error {
@@ -275,7 +290,7 @@ func (s *upstreamSettings) callBad(ctx context.Context, url, name, kind string, 
 			r.suffered(kind, err == nil && !failed, err == nil && failed && strings.Contains(text, "calls failed"))
 		}
 		for !next.After(time.Now()) {
-			next = next.Add(s.badEvery)
+			next = next.Add(about(s.badEvery))
 		}
 	}
 	return nil
@@ -293,12 +308,16 @@ func wait(ctx context.Context, until time.Time) bool {
 	}
 }
 
+// readEvery is the time between two looks at the server. Each takes it some
+// milliseconds: once a second they would be the p99 of a hundred calls a second.
+const readEvery = 5 * time.Second
+
 // watch reads the server until ctx ends.
 func (s *upstreamSettings) watch(ctx context.Context, pid int, url string, p *phases, r *upstreamRecord, messages io.Writer) error {
 	proc := fmt.Sprintf("/proc/%d", pid)
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -311,7 +330,7 @@ func (s *upstreamSettings) watch(ctx context.Context, pid int, url string, p *ph
 		bad, counts := p.at(time.Now())
 		x.Seconds, x.Bad, x.Counts = time.Since(p.begun).Seconds(), bad, counts
 		r.read(*x)
-		if n%15 == 14 {
+		if n%3 == 0 {
 			fmt.Fprintln(messages, r.progress())
 		}
 	}

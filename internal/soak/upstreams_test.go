@@ -109,9 +109,10 @@ func TestPeersOverHTTP(t *testing.T) {
 // TestConfigOfUpstreams: each bad kind is a program, and an address.
 func TestConfigOfUpstreams(t *testing.T) {
 	s := &upstreamSettings{self: "/soak", each: 25, timeout: 5 * time.Second}
-	text := s.config("/state", "http://peers")
+	text := s.config("/state", "http://peers", "http://others")
 	for _, kind := range append([]string{kindGood}, badKinds...) {
-		if !strings.Contains(text, "args: [peer, "+kind+"]") || !strings.Contains(text, "url: http://peers/"+kind+"/") {
+		at := map[bool]string{true: "http://peers", false: "http://others"}[kind == kindGood]
+		if !strings.Contains(text, "args: [peer, "+kind+"]") || !strings.Contains(text, "url: "+at+"/"+kind+"/") {
 			t.Errorf("%s is not both a program and an address:\n%s", kind, text)
 		}
 	}
