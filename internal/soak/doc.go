@@ -1,7 +1,7 @@
 // Command soak keeps many streams open to one server for a while (make
-// soak-streams), and shows that it holds: that its memory stays flat once it is
-// warm, that nobody waits longer than a bound, and how much of the processor time
-// goes to anything but computing.
+// soak-streams), and shows that it holds: that its memory peaks no higher later than
+// in the beginning, once it is warm, that nobody waits longer than a bound, and how
+// much of the processor time goes to anything but computing.
 //
 // Each of its clients has one answer after the other streamed to it, of 8 to 64
 // tokens. Every few seconds the server's resident memory and the processor time of

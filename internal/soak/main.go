@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	set.DurationVar(&s.length, "for", 10*time.Minute, "how long")
 	set.DurationVar(&s.warm, "warm", time.Minute, "how long memory may grow first")
 	set.DurationVar(&s.every, "every", 2*time.Second, "time between two readings")
-	set.Float64Var(&s.bounds.Growth, "growth", 0.05, "most that memory may grow from then on, as a part of it")
+	set.Float64Var(&s.bounds.Growth, "growth", 0.03, "most that the peak of memory may grow from the first half of what follows to the second, as a part of it")
 	set.Float64Var(&s.bounds.Others, "others", 0.1, "most of the processor time that may go to anything but computing, as a part of it")
 	set.DurationVar(&s.bounds.Wait, "wait", 2*time.Minute, "longest wait, for a first token and between two")
 	if err := set.Parse(args); err != nil {

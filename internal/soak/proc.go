@@ -118,19 +118,3 @@ func readTotal(proc string) (float64, error) {
 	_, t, err := parseStat(text)
 	return t.seconds, err
 }
-
-// slope is how much y grows for each unit of x, by least squares.
-func slope(x, y []float64) float64 {
-	var mx, my float64
-	for i := range x {
-		mx, my = mx+x[i]/float64(len(x)), my+y[i]/float64(len(x))
-	}
-	var xy, xx float64
-	for i := range x {
-		xy, xx = xy+(x[i]-mx)*(y[i]-my), xx+(x[i]-mx)*(x[i]-mx)
-	}
-	if xx == 0 {
-		return 0
-	}
-	return xy / xx
-}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math"
 	"os"
 	"strings"
 	"testing"
@@ -47,15 +46,6 @@ func TestComputing(t *testing.T) {
 	}
 }
 
-func TestSlope(t *testing.T) {
-	if got := slope([]float64{1, 2, 3, 4}, []float64{3, 5, 7, 9}); math.Abs(got-2) > 1e-12 {
-		t.Errorf("slope %v", got)
-	}
-	if got := slope([]float64{1, 1}, []float64{3, 5}); got != 0 {
-		t.Errorf("slope %v of one time", got)
-	}
-}
-
 // recordOf is a record of a minute that is warm after ten seconds.
 func recordOf(growth int64, others float64, wait time.Duration) *record {
 	r := &record{Model: "m.gguf", Streams: 4, Threads: 2, Warm: 10}
@@ -68,6 +58,15 @@ func recordOf(growth int64, others float64, wait time.Duration) *record {
 	return r
 }
 
+// movedCells is a record whose memory falls once and grows to where it was.
+func movedCells() *record {
+	r := recordOf(0, 0.05, time.Second)
+	for i := range r.Readings {
+		r.Readings[i].Memory = int64(100+i%20) << 20
+	}
+	return r
+}
+
 func TestReport(t *testing.T) {
 	b := bounds{Growth: 0.05, Others: 0.1, Wait: time.Minute}
 	for name, c := range map[string]struct {
@@ -75,7 +74,8 @@ func TestReport(t *testing.T) {
 		want string
 	}{
 		"":                {recordOf(10_000, 0.05, time.Second), ""},
-		"memory grows":    {recordOf(1<<20, 0.05, time.Second), "growth of the resident memory"},
+		"cells move":      {movedCells(), ""},
+		"memory grows":    {recordOf(1<<20, 0.05, time.Second), "growth of the peak"},
 		"Go takes a lot":  {recordOf(0, 0.2, time.Second), "anything but the threads"},
 		"somebody waits":  {recordOf(0, 0.05, 2*time.Minute), "first token: 2m0s, at most 1m0s"},
 		"nothing to read": {&record{Warm: 10}, "too short"},
