@@ -157,11 +157,11 @@ func choose(names string) ([]entry, error) {
 	return out, nil
 }
 
-// floor replaces the goals of an entry by one: the first figure no worse than
-// bound times that of llama-server as it comes.
+// floor replaces the goals of an entry by one: the first figure of the Hearth that
+// its first goal is about no worse than bound times that of llama-server as it comes.
 func (e *entry) floor(bound float64) {
 	first := e.Shown[0]
-	e.Goals = []goal{{Metric: first.name, Against: plain, Bound: bound, More: true}}
+	e.Goals = []goal{{Metric: first.name, Of: e.Goals[0].Of, Against: plain, Bound: bound, More: true}}
 	if !first.more {
 		e.Goals[0].Bound, e.Goals[0].More = 1/bound, false
 	}

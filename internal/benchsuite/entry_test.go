@@ -58,7 +58,7 @@ func TestSystems(t *testing.T) {
 }
 
 func TestFloorReplacesTheGoals(t *testing.T) {
-	flags, self := fakes(t, "-floor", "1", "-only", "mixed,parallel")
+	flags, self := fakes(t, "-floor", "1", "-only", "mixed,parallel,restart")
 	s, err := parse(flags, self, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +68,9 @@ func TestFloorReplacesTheGoals(t *testing.T) {
 	}
 	if got, want := s.entries[1].Goals, (goal{Metric: throughput.name, Against: plain, Bound: 1, More: true}); len(got) != 1 || got[0] != want {
 		t.Errorf("goals of parallel %+v, want %+v", got, want)
+	}
+	if got, want := s.entries[2].Goals, (goal{Metric: warmTTFT.name, Of: onDisk, Against: plain, Bound: 1}); len(got) != 1 || got[0] != want {
+		t.Errorf("goals of restart %+v, want %+v", got, want)
 	}
 }
 
