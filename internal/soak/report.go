@@ -83,8 +83,8 @@ func (r *record) report(b bounds) (text string, over error) {
 	if warm < 0 || len(r.Readings)-warm < 2 || r.Answers == 0 {
 		return "", errors.New("too short: nothing was read once memory was warm, or no answer ended")
 	}
-	// Memory falls where the engine moves its cells to another layout, and grows again
-	// as the new ones are first written. Peaks show what is never given back.
+	// Memory falls where cells move to another layout, and grows again as the new ones are
+	// first written: a slope over both says little, and peaks go up with what is kept.
 	half := warm + (len(r.Readings)-warm)/2
 	earlier, later := peak(r.Readings[warm:half]), peak(r.Readings[half:])
 	growth := float64(later)/float64(earlier) - 1
