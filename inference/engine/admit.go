@@ -142,8 +142,8 @@ func (l *loop) place(c *choice) {
 		l.cells.setLive(&s.chain, true)
 		s.noteShared(h.have)
 	} else {
-		s.chain.live = true
-		l.seqs[id] = s
+		s.id, s.chain.live = l.outside(id, c, h), true
+		l.seqs[s.id] = s
 	}
 	s.owner, s.ticket = c, l.ticket
 	c.seq, c.credit, c.overtaken = s, 0, 0

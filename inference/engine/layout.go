@@ -121,24 +121,117 @@ func (l *loop) lay() {
 	l.relayout(!l.t.Unified)
 }
 
-// closeGaps gives the last of those that run in streams the first free place among
-// them, where copying it costs less than a few steps lose by the gap.
+// closeGaps makes neighbours of those that decode in streams, where copying their
+// cells costs less than a few steps lose by the gaps between them. What lies in a gap,
+// such as a sequence whose prompt is computed aside, changes places with one of them.
 func (l *loop) closeGaps() {
 	if !l.streaming() || l.running < 2 || l.loading > 0 {
 		return
 	}
-	last := int32(l.t.Sequences) - 1
-	for l.seqs[last] == nil || l.seqs[last].owner == nil {
-		last--
-	}
-	s := l.seqs[last]
-	if l.t.CopyCost*float64(s.held) > gapSteps*l.pace.least {
+	first, n, cells := l.closest()
+	if cells == 0 || l.t.CopyCost*float64(cells) > gapSteps*l.pace.least {
 		return
 	}
-	for id := range last {
-		if l.seqs[id] == nil {
-			l.move(s, id)
-			return
+	gap := first
+	for id := range int32(l.t.Sequences) {
+		if id >= first && id < first+n || !l.inStep(l.seqs[id]) {
+			continue
+		}
+		for l.inStep(l.seqs[gap]) {
+			gap++
+		}
+		l.exchange(l.seqs[id], gap)
+	}
+}
+
+// closest finds the n places in a row, as many as sequences decode, that those can be
+// brought to by copying the fewest cells, and returns how many that are.
+func (l *loop) closest() (first, n int32, cells int) {
+	seqs := l.seqs[:l.t.Sequences]
+	for _, s := range seqs {
+		if l.inStep(s) {
+			n++
+		}
+	}
+	cells = -1
+	for at := range int32(len(seqs)) - n + 1 {
+		sum := 0
+		for id, s := range seqs {
+			within := int32(id) >= at && int32(id) < at+n
+			switch {
+			case s == nil || l.inStep(s) == within:
+			case within: // set aside, copied, and put back elsewhere
+				sum += 2 * s.held
+			default:
+				sum += max(s.held, 1)
+			}
+		}
+		if cells < 0 || sum < cells {
+			first, cells = at, sum
+		}
+	}
+	return first, n, max(cells, 0)
+}
+
+// inStep reports whether s has a row in the next step, or in the one after.
+func (l *loop) inStep(s *sequence) bool {
+	return s != nil && s.owner != nil && !s.waits() && !s.aside && s.owner.ahead() < l.aside.least
+}
+
+// outside returns where c is to be placed instead of at id, which is free, if it has a
+// prompt to compute and would lie between those that decode: at one of their ends,
+// whose sequence goes to id. To exchange the two later costs three times as much.
+func (l *loop) outside(id int32, c *choice, h hit) int32 {
+	begun := h.have
+	if n := len(h.blocks); n > 0 {
+		begun = h.blocks[n-1].End()
+	}
+	if !l.streaming() || h.leader == nil && len(c.tokens)-begun <= l.aside.least {
+		return id
+	}
+	var first, last *sequence
+	for _, s := range l.seqs[:l.t.Sequences] {
+		if l.inStep(s) {
+			if first == nil {
+				first = s
+			}
+			last = s
+		}
+	}
+	if first == nil || id < first.id || id > last.id {
+		return id
+	}
+	end := last
+	if first.held < last.held {
+		end = first
+	}
+	if l.t.CopyCost*float64(end.held) > gapSteps*l.pace.least {
+		return id
+	}
+	at := end.id
+	l.move(end, id)
+	return at
+}
+
+// exchange brings s to place id, and who is there to its own.
+func (l *loop) exchange(s *sequence, id int32) {
+	o := l.seqs[id]
+	if o == nil {
+		l.move(s, id)
+		return
+	}
+	keys, filed := [2][]int32{l.index.keys[s.id], l.index.keys[o.id]}, [2]bool{s.filed, o.filed}
+	l.unfile(s)
+	l.unfile(o)
+	whole := l.b.SeqSwap(s.id, o.id)
+	s.id, o.id = o.id, s.id
+	l.seqs[s.id], l.seqs[o.id] = s, o
+	for i, moved := range [2]*sequence{s, o} {
+		if filed[i] {
+			l.file(moved, keys[i])
+		}
+		if !whole {
+			l.recount(moved)
 		}
 	}
 }
@@ -238,8 +331,8 @@ func (l *loop) giveUpStreams(err error) {
 	}
 }
 
-// inOrder returns all sequences: those that run by their ids, then the idle
-// prefixes, those worth most first.
+// inOrder returns all sequences: those that decode by their ids, then the others that
+// run, then the idle prefixes, those worth most first.
 func (l *loop) inOrder() []*sequence {
 	var order []*sequence
 	for _, s := range l.seqs {
@@ -250,6 +343,9 @@ func (l *loop) inOrder() []*sequence {
 	slices.SortStableFunc(order, func(a, b *sequence) int {
 		switch {
 		case a.owner != nil && b.owner != nil:
+			if step := l.inStep(a); step != l.inStep(b) {
+				return map[bool]int{true: -1, false: 1}[step]
+			}
 			return cmp.Compare(a.id, b.id)
 		case a.owner != nil:
 			return -1

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -241,10 +242,73 @@ func TestGapsAreClosed(t *testing.T) {
 	if !h.l.streaming() || h.l.running != 3 {
 		t.Fatalf("%d running, in streams: %t", h.l.running, h.l.streaming())
 	}
-	for id, s := range h.l.seqs[:3] {
-		if s == nil || s.owner == nil {
-			t.Errorf("nobody runs in sequence %d", id)
+	ids := []int32{}
+	for _, s := range h.l.seqs[:h.l.t.Sequences] {
+		if s != nil && s.owner != nil {
+			ids = append(ids, s.id)
 		}
 	}
+	if ids[2]-ids[0] != 2 {
+		t.Errorf("those that run are in sequences %d", ids)
+	}
 	answers(t, h, asked, streams)
+}
+
+// TestRowsAreNeighbours: a prompt that is computed aside does not lie between those
+// that decode. One of their ends is where it is placed, and goes where it would have
+// lain; or the two change places, where it was there first. All go on.
+func TestRowsAreNeighbours(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		first []*Request // the third ends early
+		then  []*Request
+		swaps bool
+		whole bool // what changes places does not lose cells
+	}{
+		{"comes between", []*Request{unlike(0, 40, 300), unlike(1, 40, 300), unlike(2, 40, 40), unlike(3, 40, 300)}, []*Request{unlike(4, 150, 20)}, false, true},
+		{"comes before", []*Request{unlike(0, 40, 300), unlike(1, 40, 300), unlike(2, 40, 40)}, []*Request{unlike(4, 150, 20), unlike(5, 40, 300)}, true, true},
+		{"loses cells", []*Request{unlike(0, 40, 300), unlike(1, 40, 300), unlike(2, 40, 40)}, []*Request{unlike(4, 150, 20), unlike(5, 40, 300)}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := eitherWay()
+			o.Aside, o.AsideSlices, o.Batch = 2000, 12, 256
+			o.OnSwap = func() bool { return test.whole }
+			h := newHarness(t, o, Config{Prefix: PrefixConfig{MinShare: 4}})
+			defer h.shut()
+			streams := h.submitAll(t, test.first...)
+			for range 400 {
+				h.turn()
+				if h.l.running == len(test.first)-1 && h.l.streaming() && !h.l.ahead {
+					break
+				}
+			}
+			streams = append(streams, h.submitAll(t, test.then...)...)
+			swaps := func() (n int) {
+				for _, c := range h.b.Calls() {
+					if c.Op == "swap" {
+						n++
+					}
+				}
+				return n
+			}
+			aside := false
+			for range 60 {
+				h.turn()
+				if h.l.aside.state != asideBegun || h.l.ahead {
+					continue
+				}
+				aside = true
+				if h.l.splits() > 0 && test.whole {
+					t.Fatal("a sequence that is computed aside lies between those that decode")
+				}
+			}
+			if !aside || test.whole && !h.l.streaming() {
+				t.Fatalf("nothing was computed aside (%t) in streams (%t)", aside, h.l.streaming())
+			}
+			if swaps() > 0 != test.swaps {
+				t.Errorf("%d times two changed places", swaps())
+			}
+			answers(t, h, slices.Concat(test.first, test.then), streams)
+		})
+	}
 }

@@ -37,6 +37,9 @@ type Memory interface {
 	SeqRemove(seq, p0, p1 int32) bool
 	// SeqCopy lets dst hold the cells of src in the range.
 	SeqCopy(src, dst, p0, p1 int32)
+	// SeqSwap exchanges what a and b hold, while the cells lie in streams that
+	// Relayout made. Where it is false they may have lost cells.
+	SeqSwap(a, b int32) bool
 	// SeqIntact reports whether seq holds all that going on at position n, of
 	// those that it holds, needs. A memory with a sliding window may have given
 	// up what the end of seq no longer sees, and n lie before that.

@@ -73,6 +73,7 @@ func (s *idle) Step(b *inference.Batch, rows []inference.SampleRow, out []infere
 
 func (*idle) SeqRemove(_, _, _ int32) bool                 { return true }
 func (*idle) SeqCopy(_, _, _, _ int32)                     {}
+func (*idle) SeqSwap(_, _ int32) bool                      { return true }
 func (*idle) SeqIntact(_, _ int32) bool                    { return true }
 func (*idle) RunBytes(int) int                             { return 1 }
 func (*idle) SaveRun(_, _, _ int32, _ []byte) (int, error) { return 1, nil }

@@ -326,6 +326,14 @@ func (c *Context) SeqCopy(src, dst, p0, p1 int32) {
 	}
 }
 
+// SeqSwap implements engine.Memory.
+func (c *Context) SeqSwap(a, b int32) bool {
+	if c.traits.Streams == 0 || !c.held(a) || !c.held(b) || a == b {
+		return false
+	}
+	return C.hearth_seq_swap(c.h, C.int32_t(a), C.int32_t(b)) != 0
+}
+
 // SeqPosMax returns the last position that seq holds, -1 if it is empty or does
 // not exist.
 func (c *Context) SeqPosMax(seq int32) int32 {

@@ -201,3 +201,59 @@ func TestStreamsGiveBack(t *testing.T) {
 		t.Errorf("%d bytes more after a sequence of %d went through four streams", grown, len(tokens)*each)
 	}
 }
+
+// TestSeqSwap: two streams change places, one of them empty or not, and go on as if
+// nothing had happened; so does a third that lies beside them.
+func TestSeqSwap(t *testing.T) {
+	const n = 6
+	m := sharedModel(t)
+	c := newContext(t, m, ContextOptions{Cells: 1024, Sequences: 4, Unified: true, Streams: true, Threads: 1, FlashAttention: "on"})
+	goOn := func(seq, from int32, tokens []int32) []int32 {
+		t.Helper()
+		spec := greedySpec()
+		s, err := m.newSampler(&spec, false)
+		must(t, err)
+		defer func() { must(t, s.Close()) }()
+		return generate(t, c, s, seq, from+int32(len(tokens)), prompt(t, c, seq, from, tokens), n)
+	}
+	prompts := [][]int32{tokenize(t, m, story), tokenize(t, m, "The recipe for bread begins with flour, water, salt and"), tokenize(t, m, story[:60])}
+	var want [][]int32
+	for _, p := range prompts {
+		want = append(want, goOn(0, 0, p))
+		c.SeqRemove(0, -1, -1)
+	}
+	if c.SeqSwap(0, 1) {
+		t.Error("two sequences of a pool were exchanged")
+	}
+	must(t, c.Relayout(false, nil))
+	for i, p := range prompts {
+		prompt(t, c, int32(i), 0, p[:len(p)-1])
+	}
+	for _, pair := range [][2]int32{{1, 1}, {-1, 0}, {0, 4}} {
+		if c.SeqSwap(pair[0], pair[1]) {
+			t.Errorf("%d and %d were exchanged", pair[0], pair[1])
+		}
+	}
+	at := [4]int{0, 1, 2, -1} // the prompt that lies in each
+	for _, pair := range [][2]int32{{0, 1}, {0, 2}, {3, 0}, {1, 3}, {2, 1}} {
+		if !c.SeqSwap(pair[0], pair[1]) {
+			t.Fatalf("%d and %d were not exchanged", pair[0], pair[1])
+		}
+		at[pair[0]], at[pair[1]] = at[pair[1]], at[pair[0]]
+		for seq, i := range at {
+			held := int32(-1)
+			if i >= 0 {
+				held = int32(len(prompts[i])) - 2
+			}
+			if got := c.SeqPosMax(int32(seq)); got != held {
+				t.Fatalf("after %v sequence %d ends at %d, not %d", pair, seq, got, held)
+			}
+		}
+	}
+	for seq, i := range at {
+		if i >= 0 {
+			last := len(prompts[i]) - 1
+			equalTokens(t, m, "after changing places", goOn(int32(seq), int32(last), prompts[i][last:]), want[i])
+		}
+	}
+}

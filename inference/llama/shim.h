@@ -216,6 +216,9 @@ HEARTH_API int32_t hearth_step_result(hearth_context * c, hearth_drawn * out);
 HEARTH_API void    hearth_abort(hearth_context * c);
 HEARTH_API int32_t hearth_seq_rm(hearth_context * c, int32_t seq, int32_t p0, int32_t p1);
 HEARTH_API int32_t hearth_seq_cp(hearth_context * c, int32_t src, int32_t dst, int32_t p0, int32_t p1);
+// Exchanges what two streams hold, where hearth_relayout made them; 0: it failed, and
+// either may hold nothing.
+HEARTH_API int32_t hearth_seq_swap(hearth_context * c, int32_t a, int32_t b);
 // One sequence of a new layout: to gets what from holds, of which the first shared
 // cells are those of with, which was moved before.
 typedef struct {

@@ -298,6 +298,29 @@ void hearth::end_staging(hearth_context & c) {
     }
 }
 
+// By way of the pool that is not in use, which one of the two goes through.
+int32_t hearth_seq_swap(hearth_context * c, int32_t a, int32_t b) {
+    return guard<int32_t>(nullptr, 0, [&] {
+        c->compute->rest();
+        if (c->traits.unified || !c->other) {
+            throw std::invalid_argument("the cells do not lie in streams");
+        }
+        if (llama_memory_seq_pos_max(c->mem, a) > llama_memory_seq_pos_max(c->mem, b)) {
+            std::swap(a, b);
+        }
+        struct staging {
+            hearth_context & c;
+            ~staging() { end_staging(c); }
+        } done{ *c };
+        stage(*c, a, 0, INT32_MAX);
+        const llama_pos ends[] = { llama_memory_seq_pos_max(c->mem, a), llama_memory_seq_pos_max(c->mem, b) };
+        copy_cells(c->mem, b, c->mem, a, 0, INT32_MAX);
+        give_back(*c, b);
+        unstage(*c, b, INT32_MAX);
+        return (int32_t) (llama_memory_seq_pos_max(c->mem, a) == ends[1] && llama_memory_seq_pos_max(c->mem, b) == ends[0]);
+    });
+}
+
 // Attention heads of all layers: each looks at every place for each token.
 int32_t hearth::attention_heads(const hearth_model & m) {
     const auto & hp = m.model->hparams;

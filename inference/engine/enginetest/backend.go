@@ -40,6 +40,8 @@ type Options struct {
 	OnAside            func(op string) error
 	// OnRelayout, if set, may refuse to move the cells.
 	OnRelayout func(unified bool) error
+	// OnSwap, if set, may fail to exchange two sequences.
+	OnSwap func() bool
 	// NoShare and NoTrim take the traits of that name away.
 	NoShare, NoTrim bool
 	// Window is how many tokens a token sees, itself included; 0: all. When a
@@ -77,7 +79,7 @@ type Options struct {
 
 // Call is an entry of the trace.
 type Call struct {
-	Op       string // "decode", "sample", "copy", "remove", "load", "adapt", "relayout" or "aside"
+	Op       string // "decode", "sample", "copy", "swap", "remove", "load", "adapt", "relayout" or "aside"
 	Batch    inference.Batch
 	Err      error // of a decode
 	Src, Dst int32 // of a copy; Dst of a removal or a load

@@ -58,6 +58,23 @@ func (b *Backend) SeqCopy(src, dst, p0, p1 int32) {
 	b.seqs[dst] = b.take(b.seqs[src][:n], b.traits.Unified)
 }
 
+// SeqSwap implements engine.Memory. Where it fails, it takes what x had.
+func (b *Backend) SeqSwap(x, y int32) bool {
+	defer b.enter()()
+	b.known(x)
+	b.known(y)
+	b.record(Call{Op: "swap", Src: x, Dst: y})
+	if x == y || b.o.Streams == 0 || b.traits.Unified {
+		panic(fmt.Sprintf("enginetest: sequences %d and %d cannot be exchanged", x, y))
+	}
+	b.seqs[x], b.seqs[y] = b.seqs[y], b.seqs[x]
+	if b.o.OnSwap != nil && !b.o.OnSwap() {
+		b.lose(y)
+		return false
+	}
+	return true
+}
+
 // fill returns a cell like c, in a place of its own.
 func (b *Backend) fill(c cell) *cell {
 	b.places++
