@@ -118,7 +118,7 @@ func (l *loop) loadBlocks() (any bool) {
 	room := loadBytes
 	for _, s := range l.seqs[:l.t.Sequences] {
 		for s != nil && len(s.blocks) > 0 && room > 0 {
-			n, wait := l.loadBlock(s)
+			n, wait := l.loadSome(s, room)
 			if wait {
 				break
 			}
@@ -129,39 +129,52 @@ func (l *loop) loadBlocks() (any bool) {
 	return any
 }
 
-// loadBlock loads the next block of s and returns its bytes; or it waits for it.
-func (l *loop) loadBlock(s *sequence) (bytes int, wait bool) {
-	b := s.blocks[0]
-	if b.Start() != s.held {
-		l.loaded(s) // the backend has lost cells
-		return 0, false
+// loadSome loads the next blocks of s, as many as are there and begin within room
+// bytes, and returns how many bytes those are; or it waits for the first.
+func (l *loop) loadSome(s *sequence, room int) (bytes int, wait bool) {
+	l.runs, l.ends = l.runs[:0], l.ends[:0]
+	end := s.held
+	for i, b := range s.blocks {
+		if b.Start() != end || bytes >= room {
+			break
+		}
+		data, wait := l.store.Data(b)
+		for _, next := range s.blocks[i+1 : min(len(s.blocks), i+1+readAhead)] {
+			l.store.Data(next) // has it read meanwhile
+		}
+		if i == 0 && wait {
+			return 0, true
+		}
+		if data == nil {
+			break
+		}
+		l.runs, l.ends, end = append(l.runs, data), append(l.ends, int32(b.End())), b.End()
+		bytes += len(data)
 	}
-	data, wait := l.store.Data(b)
-	for _, next := range s.blocks[1:min(len(s.blocks), 1+readAhead)] {
-		l.store.Data(next) // has it read meanwhile
+	n, err := 0, error(nil)
+	if len(l.runs) > 0 {
+		n, err = l.b.LoadRuns(s.id, int32(s.held), l.ends, l.runs)
 	}
-	if wait {
-		return 0, true
+	for _, b := range s.blocks[:n] {
+		l.cells.extend(&s.chain, b.End()-b.Start())
+		l.change(s, b.End(), s.promised, s.end)
+		l.store.Restored(b)
 	}
-	if data == nil {
-		l.loaded(s)
-		return 0, false
-	}
-	if err := l.b.LoadRun(s.id, int32(b.Start()), int32(b.End()), data); err != nil {
-		l.store.Drop(b)
-		l.loaded(s)
-		return 0, false
-	}
-	n := b.End() - b.Start()
-	l.cells.extend(&s.chain, n)
-	l.change(s, s.held+n, s.promised, s.end)
-	l.store.Restored(b)
-	l.store.Unpin(s.blocks[:1])
-	if s.blocks = s.blocks[1:]; len(s.blocks) == 0 {
+	clear(l.runs)
+	l.store.Unpin(s.blocks[:n])
+	s.blocks = s.blocks[n:]
+	switch {
+	case len(s.blocks) == 0:
 		l.loading--
 		l.loaded(s)
+	case err != nil:
+		l.store.Drop(s.blocks[0])
+		l.loaded(s)
+		l.recount(s) // of what was loaded, too, some may be lost
+	case n == 0:
+		l.loaded(s) // its file is gone, or the backend has lost cells
 	}
-	return len(data), false
+	return bytes, false
 }
 
 // loaded lets s, of which nothing more is to be loaded, compute the rest.

@@ -83,7 +83,9 @@ type loop struct {
 	store   *prefixstore.Store   // nil: there is none
 	chain   []*prefixstore.Block // of a search; reused
 	loading int                  // sequences that get blocks
-	saved   int                  // bytes that this step stored
+	runs    [][]byte             // of blocks that are loaded; reused, as ends
+	ends    []int32
+	saved   int // bytes that this step stored
 
 	// Of the step in hand; the memory is reused.
 	batch     inference.Batch

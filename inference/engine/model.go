@@ -61,9 +61,10 @@ type Keeper interface {
 	// room for RunBytes, and returns how many bytes that are. It fails where the
 	// memory has given up some of them.
 	SaveRun(seq, p0, p1 int32, buf []byte) (int, error)
-	// LoadRun adds cells that SaveRun wrote to the end of seq, which is p0. Where it
-	// fails seq is as it was.
-	LoadRun(seq, p0, p1 int32, data []byte) error
+	// LoadRuns adds cells that SaveRun wrote to the end of seq, which is p0, one run
+	// behind the other: data[i] is of those up to ends[i]. It returns how many it added,
+	// and why not the next one.
+	LoadRuns(seq, p0 int32, ends []int32, data [][]byte) (n int, err error)
 }
 
 // Aside computes prompts beside the Steps, a slice of time at a time. It is asked

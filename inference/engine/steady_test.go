@@ -77,7 +77,9 @@ func (*idle) SeqSwap(_, _ int32) bool                      { return true }
 func (*idle) SeqIntact(_, _ int32) bool                    { return true }
 func (*idle) RunBytes(int) int                             { return 1 }
 func (*idle) SaveRun(_, _, _ int32, _ []byte) (int, error) { return 1, nil }
-func (*idle) LoadRun(_, _, _ int32, _ []byte) error        { return nil }
+func (*idle) LoadRuns(_, _ int32, _ []int32, d [][]byte) (int, error) {
+	return len(d), nil
+}
 
 // steady is an engine whose sequences all decode.
 type steady struct {

@@ -75,6 +75,18 @@ func TestRelayout(t *testing.T) {
 			if err := c.LoadRun(2, c.SeqPosMax(2)+1, c.SeqPosMax(2)+41, saved); !errors.Is(err, errRun) {
 				t.Errorf("a run of other positions was loaded: %v", err)
 			}
+			// The same two at once, and then with a third that does not belong there.
+			end := int32(len(prompts[1]) + n - 1)
+			for _, more := range [][][]byte{nil, {saved}} {
+				c.SeqRemove(2, -1, -1)
+				prompt(t, c, 2, 0, prompts[1][:5])
+				ends := []int32{45, end, end + 40}[:2+len(more)]
+				k, err := c.LoadRuns(2, 5, ends, append([][]byte{saved, rest}, more...))
+				if k != 2 || len(more) == 0 != (err == nil) || len(more) > 0 && !errors.Is(err, errRun) || c.SeqPosMax(2) != end-1 {
+					t.Errorf("%d runs of %d were loaded, and the sequence ends at %d, want %d: %v", k, len(ends), c.SeqPosMax(2), end-1, err)
+				}
+				equalTokens(t, m, "loaded into a stream at once", goOn(2, end, first[1][n-1:]), second[1])
+			}
 			c.SeqRemove(2, -1, -1)
 			if c.Traits().Unified || c.SeqPosMax(1) >= 0 || c.SeqPosMax(9) >= 0 {
 				t.Fatalf("traits %+v, sequence 1 ends at %d and 9 at %d", c.Traits(), c.SeqPosMax(1), c.SeqPosMax(9))

@@ -251,8 +251,10 @@ HEARTH_API int32_t hearth_seq_pos_min(hearth_context * c, int32_t seq);
 // up a part. Only where hearth_traits.keep.
 HEARTH_API int64_t hearth_state_save(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, uint8_t * buf, int64_t cap, char ** err);
 // Adds such cells to the end of seq, which must hold [0, p0); -1 with *err set and
-// seq as it was where they do not fit or the bytes are not of this run.
-HEARTH_API int32_t hearth_state_load(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, const uint8_t * data, int64_t size, char ** err);
+// seq as it was where they do not fit or the bytes are not of this run. With more, the
+// next call does the same for the run behind it: seq may hold them only after that, and
+// then also where that one fails.
+HEARTH_API int32_t hearth_state_load(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, const uint8_t * data, int64_t size, int32_t more, char ** err);
 
 // ---- adapters ---------------------------------------------------------------
 

@@ -204,8 +204,8 @@ static void probe_keep(prober & p, int prefix, int tail) {
         t.run_bytes[1] = (size[1] - size[0]) / (prefix - 2 * cut);
         t.run_bytes[0] = size[0] - cut * t.run_bytes[1];
         llama_memory_clear(c.mem, true);
-        load_run(c, 0, 0, cut, first.data(), first.size());
-        load_run(c, 0, cut, prefix, second.data(), second.size());
+        load_run(c, 0, 0, cut, first.data(), first.size(), true);
+        load_run(c, 0, cut, prefix, second.data(), second.size(), false);
     } catch (const std::exception &) {
         return; // a memory of another form
     }

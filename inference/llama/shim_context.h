@@ -112,6 +112,7 @@ struct hearth_context : hearth::counted<HEARTH_KIND_CONTEXT> {
     std::vector<llama_adapter_lora *> loras; // that are set
     std::vector<float>                scales;
     llama_seq_id                      staged = -1; // whose cells the pool holds in its sequence 0; see load_run
+    bool                              staged_more = false; // and more of them than its stream
 
     ggml_threadpool *                 threadpool       = nullptr;
     ggml_threadpool *                 threadpool_batch = nullptr;
@@ -177,6 +178,6 @@ bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the
 // those that traits tells of.
 bool      can_keep_runs(const hearth_context & c);
 int64_t   save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, uint8_t * buf, size_t cap);
-void      load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size);
+void      load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size, bool more);
 
 } // namespace hearth

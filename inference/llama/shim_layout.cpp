@@ -293,7 +293,8 @@ void hearth::unstage(hearth_context & c, llama_seq_id seq, llama_pos p1) {
 
 void hearth::end_staging(hearth_context & c) {
     if (c.staged >= 0) {
-        c.staged = -1;
+        c.staged      = -1;
+        c.staged_more = false;
         llama_memory_clear(llama_get_memory(c.other), true);
     }
 }

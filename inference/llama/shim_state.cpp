@@ -281,31 +281,49 @@ static void add_run(hearth_context & c, llama_memory_t pool, const std::vector<l
     llama_memory_seq_cp(pool, by, seq, p0, p1);
 }
 
-void hearth::load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size) {
-    if (llama_memory_seq_pos_max(c.mem, seq) != p0 - 1) {
+// llama.cpp can only replace what a stream holds, so the sequence grows in the pool
+// that is not in use, and is copied into its stream as a whole: once for all runs that
+// follow each other.
+static void load_into_stream(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size, bool more) {
+    llama_memory_t pool = llama_get_memory(c.other);
+    const bool     goes_on = c.staged == seq && c.staged_more;
+    if (llama_memory_seq_pos_max(goes_on ? pool : c.mem, goes_on ? 0 : seq) != p0 - 1) {
         throw std::runtime_error("the sequence does not end where the run begins");
     }
-    llama_synchronize(c.ctx);
-    if (c.traits.unified) {
-        add_run(c, c.mem, caches_of(c), seq, transit(c), p0, p1, data, size);
-        return;
-    }
-    // llama.cpp can only replace what a stream holds, so the sequence grows in the
-    // pool that is not in use, and is copied into its stream as a whole.
     if (p1 > c.traits.streams) {
         throw std::runtime_error("a stream has no room for it");
     }
     if (c.staged != seq) {
         stage(c, seq, 0, p0);
     }
+    add_run(c, pool, { dynamic_cast<llama_kv_cache *>(pool) }, 0, 1, p0, p1, data, size);
+    c.staged_more = more;
+    if (!more) {
+        unstage(c, seq, p1);
+    }
+}
+
+void hearth::load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size, bool more) {
+    llama_synchronize(c.ctx);
+    if (c.traits.unified) {
+        if (llama_memory_seq_pos_max(c.mem, seq) != p0 - 1) {
+            throw std::runtime_error("the sequence does not end where the run begins");
+        }
+        add_run(c, c.mem, caches_of(c), seq, transit(c), p0, p1, data, size);
+        return;
+    }
     try {
-        llama_memory_t pool = llama_get_memory(c.other);
-        add_run(c, pool, { dynamic_cast<llama_kv_cache *>(pool) }, 0, 1, p0, p1, data, size);
+        load_into_stream(c, seq, p0, p1, data, size, more);
     } catch (...) {
-        end_staging(c);
+        struct staging {
+            hearth_context & c;
+            ~staging() { end_staging(c); }
+        } done{ c };
+        if (c.staged == seq && c.staged_more) {
+            unstage(c, seq, p0); // the runs before this one
+        }
         throw;
     }
-    unstage(c, seq, p1);
 }
 
 int64_t hearth_state_save(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, uint8_t * buf, int64_t cap, char ** err) {
@@ -315,12 +333,12 @@ int64_t hearth_state_save(hearth_context * c, int32_t seq, int32_t p0, int32_t p
     });
 }
 
-int32_t hearth_state_load(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, const uint8_t * data, int64_t size, char ** err) {
+int32_t hearth_state_load(hearth_context * c, int32_t seq, int32_t p0, int32_t p1, const uint8_t * data, int64_t size, int32_t more, char ** err) {
     return guard<int32_t>(err, -1, [&] {
         c->compute->rest();
         take_logged_error();
         try {
-            load_run(*c, seq, p0, p1, data, (size_t) size);
+            load_run(*c, seq, p0, p1, data, (size_t) size, more != 0);
         } catch (const std::exception & e) {
             const std::string why = take_logged_error();
             throw std::runtime_error(why.empty() ? e.what() : e.what() + (": " + why));

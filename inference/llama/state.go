@@ -63,22 +63,39 @@ func (c *Context) SaveRun(seq, p0, p1 int32, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// LoadRun adds the cells that SaveRun wrote of [p0, p1) to seq, which ends at p0.
-// Where it fails, as for want of free cells, seq is as it was. The rows themselves
-// are taken as they are: who keeps them must know that they are unchanged.
-func (c *Context) LoadRun(seq, p0, p1 int32, data []byte) error {
+// LoadRuns adds the cells that SaveRun wrote to seq, which ends at p0: data[i] those up
+// to ends[i]. It returns how many runs it added, and why not the next one, as for want
+// of free cells. The rows themselves are taken as they are: who keeps them must know
+// that they are unchanged.
+func (c *Context) LoadRuns(seq, p0 int32, ends []int32, data [][]byte) (n int, err error) {
+	if len(ends) != len(data) {
+		return 0, fmt.Errorf("load cells: %w: %d runs with %d ends", errRun, len(data), len(ends))
+	}
+	// Those that are sound follow each other without pause.
+	sound, at := 0, p0
+	for sound < len(data) {
+		if err = c.checkLoad(seq, at, ends[sound], data[sound]); err != nil {
+			break
+		}
+		at = ends[sound]
+		sound++
+	}
+	for i, run := range data[:sound] {
+		var cerr *C.char
+		if C.hearth_state_load(c.h, C.int32_t(seq), C.int32_t(p0), C.int32_t(ends[i]), (*C.uint8_t)(unsafe.SliceData(run)), C.int64_t(len(run)), flag(i+1 < sound), &cerr) != 0 {
+			return i, fmt.Errorf("load cells %d to %d of sequence %d: %w: %w", p0, ends[i], seq, errRun, takeError(&cerr))
+		}
+		p0 = ends[i]
+	}
+	return sound, err
+}
+
+func (c *Context) checkLoad(seq, p0, p1 int32, data []byte) error {
 	if err := c.checkRun(seq, p0, p1); err != nil {
 		return fmt.Errorf("load cells: %w", err)
 	}
 	if want := c.RunBytes(int(p1 - p0)); len(data) != want {
 		return fmt.Errorf("load cells: %w: %d cells take %d bytes, and these are %d", errRun, p1-p0, want, len(data))
-	}
-	if end := c.SeqPosMax(seq) + 1; end != p0 {
-		return fmt.Errorf("load cells: %w: sequence %d ends at %d, and the run begins at %d", errRun, seq, end, p0)
-	}
-	var cerr *C.char
-	if C.hearth_state_load(c.h, C.int32_t(seq), C.int32_t(p0), C.int32_t(p1), (*C.uint8_t)(unsafe.SliceData(data)), C.int64_t(len(data)), &cerr) != 0 {
-		return fmt.Errorf("load cells %d to %d of sequence %d: %w: %w", p0, p1, seq, errRun, takeError(&cerr))
 	}
 	return nil
 }

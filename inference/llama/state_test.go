@@ -179,6 +179,11 @@ func TestWrongRunsAreRefused(t *testing.T) {
 
 func second(_ int, err error) error { return err }
 
+// LoadRun loads one run.
+func (c *Context) LoadRun(seq, p0, p1 int32, data []byte) error {
+	return second(c.LoadRuns(seq, p0, []int32{p1}, [][]byte{data}))
+}
+
 // In layers with a sliding window a run is whole or refused, and what was loaded
 // goes on like what was computed, also where its window has moved on.
 func TestRunsOfAWindow(t *testing.T) {

@@ -45,11 +45,24 @@ func (b *Backend) SaveRun(seq, p0, p1 int32, buf []byte) (int, error) {
 	return len(out), nil
 }
 
-// LoadRun implements engine.Keeper. It panics on bytes that SaveRun did not write,
+// LoadRuns implements engine.Keeper. It panics on bytes that SaveRun did not write,
 // or wrote of other positions: a store must not give them.
-func (b *Backend) LoadRun(seq, p0, p1 int32, data []byte) error {
+func (b *Backend) LoadRuns(seq, p0 int32, ends []int32, data [][]byte) (int, error) {
 	defer b.enter()()
 	b.known(seq)
+	if len(data) == 0 || len(ends) != len(data) {
+		panic(fmt.Sprintf("enginetest: %d runs that end at %d", len(data), ends))
+	}
+	for i, run := range data {
+		if err := b.loadRun(seq, p0, ends[i], run); err != nil {
+			return i, err
+		}
+		p0 = ends[i]
+	}
+	return len(data), nil
+}
+
+func (b *Backend) loadRun(seq, p0, p1 int32, data []byte) error {
 	n := int(p1 - p0)
 	if !b.traits.Keep || n <= 0 || len(b.seqs[seq]) != int(p0) || len(data) != b.RunBytes(n) {
 		panic(fmt.Sprintf("enginetest: %d bytes loaded as positions %d to %d of sequence %d, which holds %d", len(data), p0, p1, seq, len(b.seqs[seq])))
