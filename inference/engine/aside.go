@@ -113,7 +113,7 @@ func (l *loop) gather(prompts []*choice) int {
 
 // inCommon is how many of its first cells c may share with b.
 func (l *loop) inCommon(c, b *choice) int {
-	if !l.share || c.req.scope != b.req.scope || c.req.probe || b.req.probe {
+	if l.t.Window > 0 || !l.share || c.req.scope != b.req.scope || c.req.probe || b.req.probe {
 		return 0
 	}
 	n, end := 0, min(c.seq.held, b.seq.held)

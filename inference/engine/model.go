@@ -74,7 +74,8 @@ type Aside interface {
 	// ends of their sequences, without rows. What those hold and b together are at
 	// most Traits.Aside cells, where the first Shared cells of From in a share need
 	// not be held again if With, which comes before it in b, holds the same tokens
-	// there. They are computed with the adapters that are set now.
+	// there; there are no shares where Traits.Window is not 0. They are computed with
+	// the adapters that are set now.
 	BeginAside(b *inference.Batch, shares []inference.SeqMove) error
 	// AdvanceAside computes for about d, and reports whether all is computed.
 	AdvanceAside(d time.Duration) (done bool, err error)

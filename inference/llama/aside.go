@@ -38,7 +38,7 @@ func asideCells(o ContextOptions, train int, each, free int64) int {
 		n = min(n, (train+multiple-1)/multiple*multiple)
 	}
 	n = int(min(int64(n), free/each-int64(o.Cells)))
-	if n /= multiple; n < 2 {
+	if n /= multiple; n < 1 {
 		return 0
 	}
 	return n * multiple
@@ -71,7 +71,7 @@ func (c *Context) BeginAside(b *inference.Batch, shares []inference.SeqMove) err
 	for i, m := range shares {
 		end, ok := ends[m.From]
 		with, before := ends[m.With]
-		if !ok || !before || m.From == m.With || m.Shared < 0 || m.Shared > min(end, with) || slices.Index(b.Seq, m.With) > slices.Index(b.Seq, m.From) {
+		if c.traits.Window > 0 || !ok || !before || m.From == m.With || m.Shared < 0 || m.Shared > min(end, with) || slices.Index(b.Seq, m.With) > slices.Index(b.Seq, m.From) {
 			return fmt.Errorf("compute aside: %w: sequence %d cannot share %d cells with %d", inference.ErrBadBatch, m.From, m.Shared, m.With)
 		}
 		move[i] = C.hearth_move{from: C.int32_t(m.From), with: C.int32_t(m.With), shared: C.int32_t(m.Shared)}

@@ -211,7 +211,7 @@ func TestAsideCells(t *testing.T) {
 		"as the cache":         {o, 0, 10, 1 << 40, 4096},
 		"no longer than it is": {o, 2000, 10, 1 << 40, 2048},
 		"what memory is left":  {o, 0, 10, 10 * 5000, 768},
-		"no memory is left":    {o, 0, 10, 10 * 4500, 0},
+		"no memory is left":    {o, 0, 10, 10 * 4300, 0},
 		"not known":            {o, 0, 0, 1 << 40, 0},
 		"one sequence":         {lone, 0, 10, 1 << 40, 0},
 		"not asked for":        {none, 0, 10, 1 << 40, 0},

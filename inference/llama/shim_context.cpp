@@ -345,7 +345,7 @@ hearth_context * hearth_context_new(hearth_model * m, const hearth_context_param
         if (t.unified && t.share && t.trim_tail && t.sequences > 1 && copies_cells(*c)) {
             t.streams = (int32_t) p->streams;
         }
-        if (t.share && t.trim_tail && (t.keep || !t.unified) && copies_cells(*c)) {
+        if (t.share && t.trim_tail && (t.keep || !t.unified) && copies_aside(*c)) {
             t.aside = (int32_t) p->aside;
         }
         c->compute = std::make_unique<compute_thread>([c = c.get()] { return decode(*c); }, [c = c.get()] { return draw(*c); }, p->done);

@@ -155,10 +155,11 @@ void      attach_threads(hearth_context & c, int32_t n, int32_t n_batch);
 bool      on_abort(void * flag); // an std::atomic<bool>
 void      make_room(hearth_context & c); // for batches of traits.batch tokens
 int32_t   decode(hearth_context & c) noexcept; // computes the batch in hand
-bool      copies_cells(const hearth_context & c);
+bool      copies_cells(const hearth_context & c); // from tensor to tensor, in each way below
+bool      copies_aside(const hearth_context & c); // copy_cells and add_cells
 void      copy_prefix(hearth_context & c, llama_seq_id src, llama_seq_id dst, llama_pos n); // dst loses what it had
 // Gives sequence dst of to, which loses what it had, what sequence src of from holds
-// at the positions [p0, p1), where copies_cells is true of both.
+// at the positions [p0, p1), where copies_aside is true of both.
 void      copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to, llama_seq_id dst, llama_pos p0, llama_pos p1);
 // Adds the cells [p0, p1) of sequence src of another memory, which holds [0, p0), too,
 // to sequence dst, which ends at p0.

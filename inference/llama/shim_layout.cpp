@@ -13,6 +13,7 @@
 
 #include "llama-context.h"
 #include "llama-io.h"
+#include "llama-kv-cache-iswa.h"
 #include "llama-kv-cache.h"
 #include "llama-model.h"
 
@@ -215,36 +216,92 @@ llama_kv_cache * plain_cache(llama_memory_t mem) {
     return mem && typeid(*mem) == typeid(llama_kv_cache) ? static_cast<llama_kv_cache *>(mem) : nullptr;
 }
 
-} // namespace
-
-// Whether cells can be copied from tensor to tensor: a plain cache in this
-// machine's memory, all of it, with flash attention, and with nothing kept of a cell
-// but its position.
-bool hearth::copies_cells(const hearth_context & c) {
-    const auto & hp = c.model->model->hparams;
-    return !c.embeds && hp.n_pos_per_embd() == 1 && hp.ple_n_heads == 0 && plain_cache(c.mem) && c.model->n_gpu_layers == 0 && llama_model_n_swa(c.model->model) == 0 &&
-           c.ctx->get_cparams().flash_attn;
+// Those of which such a context has two, one for all layers that see everything and
+// one for those with a sliding window; none if it is of another kind.
+llama_kv_cache_iswa * windowed_cache(llama_memory_t mem) {
+    return mem && typeid(*mem) == typeid(llama_kv_cache_iswa) ? static_cast<llama_kv_cache_iswa *>(mem) : nullptr;
 }
 
-void hearth::copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to, llama_seq_id dst, llama_pos p0, llama_pos p1) {
-    const cells_of taken(*plain_cache(from), src, p0, p1);
-    llama_kv_cache & cache = *plain_cache(to);
-    cache.seq_rm(dst, -1, -1);
+// As copy_cells, of one cache; returns how many cells that were. A cache with a window
+// gives only those that its sequence still sees at its end.
+size_t copy_cache(const llama_kv_cache & from, llama_seq_id src, llama_kv_cache & to, llama_seq_id dst, llama_pos p0, llama_pos p1) {
+    const cells_of taken(from, src, p0, p1);
+    to.seq_rm(dst, -1, -1);
     if (taken.count() > 0) {
-        cells_for given(taken, cache.get_n_stream());
-        cache.state_read(given, dst);
+        cells_for given(taken, to.get_n_stream());
+        to.state_read(given, dst);
+    }
+    return taken.count();
+}
+
+// Whether the cells of a context can be copied from tensor to tensor, if its caches can:
+// in this machine's memory, all of them, with flash attention, and with nothing kept of
+// a cell but its position.
+bool lies_bare(const hearth_context & c) {
+    const auto & hp = c.model->model->hparams;
+    return !c.embeds && hp.n_pos_per_embd() == 1 && hp.ple_n_heads == 0 && c.model->n_gpu_layers == 0 && c.ctx->get_cparams().flash_attn;
+}
+
+// By way of which sequence cells are added to another: llama.cpp replaces what one holds.
+llama_seq_id between(const hearth_context & c) {
+    return c.traits.sequences + c.traits.holders;
+}
+
+// Adds the cells [p0, p1) of sequence src of one pool to sequence dst of another.
+void add_cache(llama_kv_cache & from, llama_seq_id src, llama_kv_cache & to, llama_seq_id dst, llama_pos p0, llama_pos p1, llama_seq_id by) {
+    const bool whole = copy_cache(from, src, to, by, p0, p1) == (size_t) (p1 - p0);
+    to.seq_cp(by, dst, p0, p1);
+    to.seq_rm(by, -1, -1);
+    if (!whole) {
+        throw std::runtime_error("not all cells are there");
     }
 }
 
+} // namespace
+
+// A plain cache, all of whose layers see everything.
+bool hearth::copies_cells(const hearth_context & c) {
+    return lies_bare(c) && plain_cache(c.mem) && llama_model_n_swa(c.model->model) == 0;
+}
+
+// Such a one, or two pools where that of the layers with a window has room for as many
+// cells.
+bool hearth::copies_aside(const hearth_context & c) {
+    const auto * both = windowed_cache(c.mem);
+    return copies_cells(c) || both && lies_bare(c) && c.traits.unified && both->get_swa()->get_size() == both->get_base()->get_size() &&
+                                  c.model->model->hparams.swa_type == LLAMA_SWA_TYPE_STANDARD;
+}
+
+void hearth::copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to, llama_seq_id dst, llama_pos p0, llama_pos p1) {
+    if (const auto * both = windowed_cache(from)) {
+        copy_cache(*both->get_base(), src, *windowed_cache(to)->get_base(), dst, p0, p1);
+        copy_cache(*both->get_swa(), src, *windowed_cache(to)->get_swa(), dst, p0, p1);
+        return;
+    }
+    copy_cache(*plain_cache(from), src, *plain_cache(to), dst, p0, p1);
+}
+
 void hearth::add_cells(hearth_context & c, llama_memory_t from, llama_seq_id src, llama_seq_id dst, llama_pos p0, llama_pos p1) {
-    if (c.traits.unified) {
-        // llama.cpp replaces what a sequence holds, so they come by way of another one.
-        const llama_seq_id by = c.traits.sequences + c.traits.holders;
-        hearth::copy_cells(from, src, c.mem, by, p0, p1);
-        llama_memory_seq_cp(c.mem, by, dst, p0, p1);
-        llama_memory_seq_rm(c.mem, by, -1, -1);
+    if (const auto * both = windowed_cache(from)) {
+        const llama_kv_cache_iswa & to = *windowed_cache(c.mem);
+        add_cache(*both->get_base(), src, *to.get_base(), dst, p0, p1, between(c));
+        // Of more than a window the end does not see the beginning, which others may
+        // begin with, so a window at a time is the end of a sequence of its own.
+        const auto       window = (llama_pos) llama_model_n_swa(c.model->model);
+        llama_kv_cache & seen   = *both->get_swa();
+        for (llama_pos r0 = p0; r0 < p1; r0 += window) {
+            const llama_pos r1 = std::min(r0 + window, p1);
+            seen.seq_cp(src, between(c), r0, r1);
+            add_cache(seen, between(c), *to.get_swa(), dst, r0, r1, between(c));
+            seen.seq_rm(between(c), -1, -1);
+        }
+        if (to.get_base()->seq_pos_max(dst) != p1 - 1) {
+            throw std::runtime_error("not all cells arrived");
+        }
+    } else if (c.traits.unified) {
+        add_cache(*plain_cache(from), src, *plain_cache(c.mem), dst, p0, p1, between(c));
     } else {
-        hearth::copy_cells(from, src, c.mem, dst, 0, p1);
+        copy_cells(from, src, c.mem, dst, 0, p1);
     }
     if (llama_memory_seq_pos_max(c.mem, dst) != p1 - 1) {
         throw std::runtime_error("not all cells arrived");

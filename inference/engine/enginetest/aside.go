@@ -39,7 +39,7 @@ func (b *Backend) BeginAside(batch *inference.Batch, shares []inference.SeqMove)
 		cells += len(b.seqs[s])
 	}
 	for _, m := range shares {
-		if !slices.Equal(a.held[m.From][:m.Shared], a.held[m.With][:m.Shared]) || b.o.NoShare {
+		if !slices.Equal(a.held[m.From][:m.Shared], a.held[m.With][:m.Shared]) || b.o.NoShare || b.o.Window > 0 {
 			panic(fmt.Sprintf("enginetest: sequences do not hold the same: %+v", m))
 		}
 		cells -= int(m.Shared)
