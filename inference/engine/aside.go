@@ -195,15 +195,14 @@ func (l *loop) advanceAside(took time.Duration) bool {
 	return true
 }
 
-// slice is how long the chunk may be computed after a step that took so long. Where
-// the rows alone take the time there is, it gets half as much again.
+// slice is how long the chunk may be computed after a step that took so long.
 func (l *loop) slice(took time.Duration) time.Duration {
 	rows := l.rowCount + l.turns.elsewhere
-	all := l.pace.target * crowd(rows, l.running-rows)
+	crowd := crowd(rows, l.running-rows)
 	if rows == 0 {
-		return time.Duration(all)
+		return time.Duration(l.pace.target * crowd)
 	}
-	return time.Duration(max(all-float64(took), l.pace.decode/2, 1e6))
+	return time.Duration(max(l.pace.limit(crowd)-float64(took), l.pace.decode/2, 1e6))
 }
 
 // joinAside adds the cells of the chunk to the sequences that still want them.

@@ -172,25 +172,28 @@ func TestAsideFails(t *testing.T) {
 	}
 }
 
-// TestSlice: the chunk gets the time that the target leaves, and half as much again
-// as the rows take where they leave none.
+// TestSlice: the chunk gets the time that the target leaves, or what makes it twice
+// that of the rows, and some where a step has taken even that.
 func TestSlice(t *testing.T) {
 	const ms = time.Millisecond
-	h := newHarness(t, enginetest.Options{Aside: 100}, Config{})
-	h.l.pace.decode = float64(40 * ms)
+	h := newHarness(t, enginetest.Options{Aside: 100}, Config{TargetITL: 150 * ms})
 	for _, c := range []struct {
-		rows, running int
-		took, want    time.Duration
+		rows, running      int
+		decode, took, want time.Duration
 	}{
-		{4, 8, 30 * ms, 120 * ms},
-		{4, 8, 140 * ms, 20 * ms},
-		{4, 8, 400 * ms, 20 * ms},
-		{1, 3, 30 * ms, 270 * ms},
-		{0, 2, 0, 300 * ms},
+		{4, 8, 40 * ms, 30 * ms, 120 * ms},
+		{4, 8, 40 * ms, 140 * ms, 20 * ms},
+		{4, 8, 40 * ms, 400 * ms, 20 * ms},
+		{4, 8, 90 * ms, 90 * ms, 180 * ms},
+		{4, 8, 90 * ms, 150 * ms, 120 * ms},
+		{1, 3, 40 * ms, 30 * ms, 270 * ms},
+		{1, 3, 110 * ms, 100 * ms, 230 * ms},
+		{0, 2, 40 * ms, 0, 300 * ms},
 	} {
+		h.l.pace.decode = float64(c.decode)
 		h.l.rowCount, h.l.running = c.rows, c.running
 		if got := h.l.slice(c.took); got != c.want {
-			t.Errorf("%d of %d decode and took %v: %v, want %v", c.rows, c.running, c.took, got, c.want)
+			t.Errorf("%d of %d decode in %v, the step took %v: %v, want %v", c.rows, c.running, c.decode, c.took, got, c.want)
 		}
 	}
 	h.l.running = 0

@@ -24,8 +24,9 @@ type Config struct {
 	// One more is refused with ErrBusy.
 	Queue int `yaml:"queue"`
 	// TargetITL is the time between two tokens that a chunk of somebody else's
-	// prompt should not exceed (1ms..10s, default 150ms). Smaller is smoother
+	// prompt should not exceed (1ms..10s, default 180ms). Smaller is smoother
 	// for those who read, larger is sooner for those who wait for a first token.
+	// Three times what a step of the answers alone takes is never too much.
 	TargetITL time.Duration `yaml:"target_itl"`
 	// MinChunk is the fewest prompt tokens a step computes while others decode,
 	// whatever TargetITL says, so that a prompt always advances (1..4096,
@@ -132,7 +133,7 @@ type PrefixConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Sequences: 8, Queue: 64,
-		TargetITL: 150 * time.Millisecond, MinChunk: 16,
+		TargetITL: 180 * time.Millisecond, MinChunk: 16,
 		Reserve: 512,
 		Lookup:  LookupConfig{Rows: 2, Tokens: 8},
 		Forced:  ForcedConfig{Mode: inference.ForcedGuess, Rows: 2, Tokens: 32},

@@ -53,16 +53,25 @@ func crowd(rows, waiting int) float64 {
 	return min(max(float64(waiting)/float64(max(rows, 1)), 1), maxCrowd)
 }
 
+// promptShare is how many times as long as the rows of a step prompts may take beside
+// them at least, however long those take. Who waits would otherwise pay for a target
+// that cannot be met, and so would all: with fewer rows a step costs each of them more.
+const promptShare = 2
+
+// limit is how long a step, with what is computed beside it, may take at crowd times
+// the target, in nanoseconds.
+func (p *pace) limit(crowd float64) float64 {
+	return max(p.target*crowd, (1+promptShare)*p.decode)
+}
+
 // chunk is how many prompt tokens fit beside the rows that decode, in a step that
-// may take crowd times the target. Where the
-// rows alone take the time there is, prompts get half as much again: those who
-// wait would otherwise pay for a target that cannot be met. It at most doubles
+// may take crowd times the target. It at most doubles
 // what was tried before, for costs do not grow in a straight line.
 func (p *pace) chunk(crowd float64) int {
 	known := 2 * max(p.min, p.most)
 	if p.token <= 0 {
 		return min(known, p.max)
 	}
-	n := max(p.target*crowd-p.decode, p.decode/2) / p.token
+	n := (p.limit(crowd) - p.decode) / p.token
 	return int(min(max(n, float64(p.min)), float64(p.max), float64(known)))
 }
