@@ -107,24 +107,28 @@ class prober {
   public:
     explicit prober(hearth_context & c) : c(c), first_row(c.model->n_vocab), row(c.model->n_vocab) {}
 
-    // n tokens of sequence seq from position p0; the logits of the last in out.
-    bool decode(int n, int p0, llama_seq_id seq, std::vector<float> & out) {
+    // n tokens of sequence seq from position p0; the logits of the last in out, which
+    // may be NULL.
+    bool decode(int n, int p0, llama_seq_id seq, std::vector<float> * out) {
         std::vector<int32_t> token(n), pos(n), seqs(n, seq);
         std::vector<int8_t>  output(n, 0);
         for (int i = 0; i < n; i++) {
             token[i] = (int32_t) (((uint64_t) (p0 + i + 1) * 2654435761u) % (uint64_t) c.model->n_vocab);
             pos[i]   = p0 + i;
         }
-        output[n - 1] = 1;
+        output[n - 1] = out != nullptr;
         set_batch(c, n, token.data(), pos.data(), seqs.data(), output.data());
         if (hearth::decode(c) != 0) {
             return false;
+        }
+        if (!out) {
+            return true;
         }
         const float * l = llama_get_logits_ith(c.ctx, n - 1);
         if (!l) {
             return false;
         }
-        std::copy(l, l + c.model->n_vocab, out.begin());
+        std::copy(l, l + c.model->n_vocab, out->begin());
         return true;
     }
 
@@ -209,27 +213,28 @@ static void probe_keep(prober & p, int prefix, int tail) {
     } catch (const std::exception &) {
         return; // a memory of another form
     }
-    t.keep = llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 && p.decode(tail, prefix, 0, p.row) && p.equal();
+    t.keep = llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 && p.decode(tail, prefix, 0, &p.row) && p.equal();
 }
 
 static void probe(hearth_context & c, bool window_only) {
     hearth_traits & t       = c.traits;
-    const int       tail    = 4;
-    const int       prefix  = std::min<int>({ 24, t.context - tail, t.cells / 2 - tail, t.batch });
+    // As few as can tell: all of this is computed before the first request is.
+    const int       tail    = 1;
+    const int       prefix  = std::min<int>({ 12, t.context - tail, t.cells / 2 - tail, t.batch });
     const bool      shares  = shares_cells(c, window_only);
     if (prefix < 4) {
         return; // too small a context to share anything worthwhile
     }
     prober p(c);
-    if (!p.decode(prefix, 0, 0, p.row)) {
+    if (!p.decode(prefix, 0, 0, nullptr)) {
         throw std::runtime_error("a first decode failed: " + c.error);
     }
     t.holders = shares ? probe_holders(c) : 0;
-    if (!p.decode(tail, prefix, 0, p.first_row)) {
+    if (!p.decode(tail, prefix, 0, &p.first_row)) {
         throw std::runtime_error("a first decode failed: " + c.error);
     }
     t.trim_tail = llama_memory_seq_rm(c.mem, 0, prefix, -1) && llama_memory_seq_pos_max(c.mem, 0) == prefix - 1 &&
-                  p.decode(tail, prefix, 0, p.row) && p.equal();
+                  p.decode(tail, prefix, 0, &p.row) && p.equal();
 
     if (t.trim_tail && shares) {
         llama_seq_id dst = -1;
@@ -248,7 +253,7 @@ static void probe(hearth_context & c, bool window_only) {
             llama_memory_seq_cp(c.mem, holder, 0, 0, prefix);
             dst = 0;
         }
-        t.share = dst >= 0 && llama_memory_seq_pos_max(c.mem, dst) == prefix - 1 && p.decode(tail, prefix, dst, p.row) && p.equal();
+        t.share = dst >= 0 && llama_memory_seq_pos_max(c.mem, dst) == prefix - 1 && p.decode(tail, prefix, dst, &p.row) && p.equal();
     }
     llama_synchronize(c.ctx);
     if (t.share && t.holders > 0) {
