@@ -21,8 +21,12 @@ const (
 	// asideLeast is the fewest tokens that are computed aside: fewer cost as much
 	// for each token as they do in a batch with rows.
 	asideLeast = 64
-	// asideMost is the most: more are hardly quicker, and others wait longer.
-	asideMost = 256
+	// asideMost is the most, however long they take: fewer cost more for each token.
+	// Where asideTime is enough for more, it is as many as that, up to asideTimes as
+	// many: others wait for them.
+	asideMost  = 256
+	asideTime  = 1600 * time.Millisecond
+	asideTimes = 2
 	// asideCells is the most cells of several sequences in one chunk, but for those
 	// that they have in common: each token looks at the places of all of them.
 	asideCells = 1024
@@ -54,9 +58,10 @@ type aside struct {
 	batch inference.Batch
 	moves []inference.SeqMove
 	spent time.Duration
-	joins uint64 // chunks whose cells joined their sequences
-	turns uint64 // slices that were computed
-	off   bool   // the backend could not
+	token float64 // ns that one token costs; 0: not measured yet
+	joins uint64  // chunks whose cells joined their sequences
+	turns uint64  // slices that were computed
+	off   bool    // the backend could not
 }
 
 // ahead is how many tokens of c are computed before the next step can draw.
@@ -83,12 +88,20 @@ func (l *loop) chooseAside() {
 	a.parts = a.parts[:0]
 }
 
+// size is the most tokens of a chunk.
+func (a *aside) size() int {
+	if a.token <= 0 {
+		return a.most
+	}
+	return int(min(max(float64(asideTime)/a.token, float64(a.most)), float64(asideTimes*a.most)))
+}
+
 // gather fills a.parts with the first of prompts, and with others that add few
 // cells, and returns how many tokens that are.
 func (l *loop) gather(prompts []*choice) int {
 	a := &l.aside
 	a.parts = a.parts[:0]
-	most := min(a.most, capacity(l.t))
+	most := min(a.size(), capacity(l.t))
 	tokens, cells := 0, 0
 	for _, c := range prompts {
 		s := c.seq
@@ -241,6 +254,9 @@ func (l *loop) joinAside() {
 		return
 	}
 	a.joins++
+	if joined >= a.least {
+		smooth(&a.token, float64(a.spent)/float64(joined))
+	}
 	l.obs.Step(0, joined, a.spent)
 	l.giveCredit(joined)
 }

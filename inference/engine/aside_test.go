@@ -70,9 +70,9 @@ func TestAsideTakesPrompts(t *testing.T) {
 	}{
 		{"a short one goes with the rows", []string{"thirty tokens or so, no more."}, nil},
 		{"all but its last token", []string{strings.Repeat("x", 100)}, [][]int{{99}}},
-		{"a long one in equal pieces", []string{long}, [][]int{{217}, {216}, {216}}},
+		{"a long one in equal pieces, larger when they are known to be quick", []string{long}, [][]int{{217}, {432}}},
 		{"short ones together", []string{strings.Repeat("a", 30), strings.Repeat("b", 40), strings.Repeat("c", 50)}, [][]int{{29, 39, 49}}},
-		{"the short one first, and as much as fits of the long one", []string{long, strings.Repeat("b", 100)}, [][]int{{99, 157}, {246}, {246}}},
+		{"the short one first, and as much as fits of the long one", []string{long, strings.Repeat("b", 100)}, [][]int{{99, 157}, {492}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := asideHarness(t, enginetest.Options{AsideSlices: 3})
@@ -169,6 +169,25 @@ func TestAsideFails(t *testing.T) {
 			}
 			h.shut()
 		})
+	}
+}
+
+// TestAsideSize: a chunk is larger where it takes no long time.
+func TestAsideSize(t *testing.T) {
+	for _, c := range []struct {
+		token time.Duration
+		want  int
+	}{
+		{0, 256},
+		{time.Microsecond, 512},
+		{3 * time.Millisecond, 512},
+		{4 * time.Millisecond, 400},
+		{10 * time.Millisecond, 256},
+	} {
+		a := aside{most: asideMost, token: float64(c.token)}
+		if got := a.size(); got != c.want {
+			t.Errorf("%v for a token: %d tokens, want %d", c.token, got, c.want)
+		}
 	}
 }
 
