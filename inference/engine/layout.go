@@ -153,24 +153,28 @@ func (l *loop) closest() (first, n int32, cells int) {
 			n++
 		}
 	}
-	cells = -1
-	for at := range int32(len(seqs)) - n + 1 {
-		sum := 0
-		for id, s := range seqs {
-			within := int32(id) >= at && int32(id) < at+n
-			switch {
-			case s == nil || l.inStep(s) == within:
-			case within: // set aside, copied, and put back elsewhere
-				sum += 2 * s.held
-			default:
-				sum += max(s.held, 1)
-			}
+	cost := func(id int32, within bool) int {
+		s := seqs[id]
+		switch {
+		case s == nil || l.inStep(s) == within:
+			return 0
+		case within: // set aside, copied, and put back elsewhere
+			return 2 * s.held
 		}
-		if cells < 0 || sum < cells {
+		return max(s.held, 1)
+	}
+	for id := range int32(len(seqs)) {
+		cells += cost(id, id < n)
+	}
+	sum := cells
+	for at := int32(1); at+n <= int32(len(seqs)); at++ {
+		out, in := at-1, at+n-1 // what the places lose and gain
+		sum += cost(out, false) - cost(out, true) + cost(in, true) - cost(in, false)
+		if sum < cells {
 			first, cells = at, sum
 		}
 	}
-	return first, n, max(cells, 0)
+	return first, n, cells
 }
 
 // inStep reports whether s has a row in the next step, or in the one after.
@@ -343,8 +347,11 @@ func (l *loop) inOrder() []*sequence {
 	slices.SortStableFunc(order, func(a, b *sequence) int {
 		switch {
 		case a.owner != nil && b.owner != nil:
-			if step := l.inStep(a); step != l.inStep(b) {
-				return map[bool]int{true: -1, false: 1}[step]
+			switch x, y := l.inStep(a), l.inStep(b); {
+			case x && !y:
+				return -1
+			case y && !x:
+				return 1
 			}
 			return cmp.Compare(a.id, b.id)
 		case a.owner != nil:

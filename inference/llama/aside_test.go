@@ -55,12 +55,7 @@ func TestAside(t *testing.T) {
 			}
 			goOn := func(seq, from int32, tokens []int32) []int32 {
 				t.Helper()
-				spec := greedySpec()
-				s, err := m.newSampler(&spec, false)
-				must(t, err)
-				defer func() { must(t, s.Close()) }()
-				index := prompt(t, c, seq, from, tokens)
-				return generate(t, c, s, seq, from+int32(len(tokens)), index, n)
+				return greedyFrom(t, m, c, seq, from, tokens, n)
 			}
 			var want [][]int32
 			for _, p := range prompts {

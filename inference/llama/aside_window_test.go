@@ -31,11 +31,7 @@ func TestAsideOfAWindow(t *testing.T) {
 			long, other, tail := unlike(1, end, vocabulary), unlike(3, 80, vocabulary), unlike(2, 9, vocabulary)
 			goOn := func(seq, at int32) []int32 {
 				t.Helper()
-				spec := greedySpec()
-				s, err := m.newSampler(&spec, false)
-				must(t, err)
-				defer func() { must(t, s.Close()) }()
-				return generate(t, c, s, seq, at+int32(len(tail)), prompt(t, c, seq, at, tail), n)
+				return greedyFrom(t, m, c, seq, at, tail, n)
 			}
 			want := map[int32][]int32{}
 			for _, at := range []int32{60, 110, end} {

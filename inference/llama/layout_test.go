@@ -21,12 +21,7 @@ func TestRelayout(t *testing.T) {
 			c := newContext(t, m, o)
 			goOn := func(seq, from int32, tokens []int32) []int32 {
 				t.Helper()
-				spec := greedySpec()
-				s, err := m.newSampler(&spec, false)
-				must(t, err)
-				defer func() { must(t, s.Close()) }()
-				index := prompt(t, c, seq, from, tokens)
-				return generate(t, c, s, seq, from+int32(len(tokens)), index, n)
+				return greedyFrom(t, m, c, seq, from, tokens, n)
 			}
 			// Two prompts that begin alike, and one that does not.
 			begin := tokenize(t, m, story)
@@ -69,10 +64,10 @@ func TestRelayout(t *testing.T) {
 			_, err := c.SaveRun(0, 45, int32(len(prompts[1])+n-1), rest)
 			must(t, err)
 			prompt(t, c, 2, 0, prompts[1][:5])
-			must(t, c.LoadRun(2, 5, 45, saved))
-			must(t, c.LoadRun(2, 45, int32(len(prompts[1])+n-1), rest))
+			must(t, c.loadRun(2, 5, 45, saved))
+			must(t, c.loadRun(2, 45, int32(len(prompts[1])+n-1), rest))
 			equalTokens(t, m, "loaded into a stream", goOn(2, int32(len(prompts[1])+n-1), first[1][n-1:]), second[1])
-			if err := c.LoadRun(2, c.SeqPosMax(2)+1, c.SeqPosMax(2)+41, saved); !errors.Is(err, errRun) {
+			if err := c.loadRun(2, c.SeqPosMax(2)+1, c.SeqPosMax(2)+41, saved); !errors.Is(err, errRun) {
 				t.Errorf("a run of other positions was loaded: %v", err)
 			}
 			// The same two at once, and then with a third that does not belong there.
@@ -222,11 +217,7 @@ func TestSeqSwap(t *testing.T) {
 	c := newContext(t, m, ContextOptions{Cells: 1024, Sequences: 4, Unified: true, Streams: true, Threads: 1, FlashAttention: "on"})
 	goOn := func(seq, from int32, tokens []int32) []int32 {
 		t.Helper()
-		spec := greedySpec()
-		s, err := m.newSampler(&spec, false)
-		must(t, err)
-		defer func() { must(t, s.Close()) }()
-		return generate(t, c, s, seq, from+int32(len(tokens)), prompt(t, c, seq, from, tokens), n)
+		return greedyFrom(t, m, c, seq, from, tokens, n)
 	}
 	prompts := [][]int32{tokenize(t, m, story), tokenize(t, m, "The recipe for bread begins with flour, water, salt and"), tokenize(t, m, story[:60])}
 	var want [][]int32

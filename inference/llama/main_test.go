@@ -133,6 +133,18 @@ func prompt(t testing.TB, c *Context, seq, pos int32, tokens []int32) int {
 	return b.Len() - 1
 }
 
+// greedyFrom adds tokens to seq, which holds those before position from, and returns
+// the n likeliest that follow.
+func greedyFrom(t testing.TB, m *Model, c *Context, seq, from int32, tokens []int32, n int) []int32 {
+	t.Helper()
+	spec := greedySpec()
+	s, err := m.newSampler(&spec, false)
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	index := prompt(t, c, seq, from, tokens)
+	return generate(t, c, s, seq, from+int32(len(tokens)), index, n)
+}
+
 // generate continues seq, which holds pos tokens and whose row is at index, by n
 // tokens; it stops early at the end of generation.
 func generate(t testing.TB, c *Context, s *Sampler, seq, pos int32, index, n int) []int32 {

@@ -175,8 +175,11 @@ void      end_staging(hearth_context & c); // before anything else happens to a 
 int32_t   attention_heads(const hearth_model & m);
 bool      draw(hearth_context & c) noexcept; // carries out c.drawing; true: the batch in hand is the next one
 
-// Runs of cells as bytes (shim_state.cpp). A sequence id is needed for it behind
-// those that traits tells of.
+// By way of which sequence of a pool cells are saved and added, as llama.cpp replaces what
+// one holds: the first id behind those that traits tells of. It is empty before and after.
+llama_seq_id transit(const hearth_context & c);
+
+// Runs of cells as bytes (shim_state.cpp), where there is such an id.
 bool      can_keep_runs(const hearth_context & c);
 int64_t   save_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, uint8_t * buf, size_t cap);
 void      load_run(hearth_context & c, llama_seq_id seq, int32_t p0, int32_t p1, const uint8_t * data, size_t size, bool more);

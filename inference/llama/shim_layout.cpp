@@ -242,11 +242,6 @@ bool lies_bare(const hearth_context & c) {
     return !c.embeds && hp.n_pos_per_embd() == 1 && hp.ple_n_heads == 0 && c.model->n_gpu_layers == 0 && c.ctx->get_cparams().flash_attn;
 }
 
-// By way of which sequence cells are added to another: llama.cpp replaces what one holds.
-llama_seq_id between(const hearth_context & c) {
-    return c.traits.sequences + c.traits.holders;
-}
-
 // Adds the cells [p0, p1) of sequence src of one pool to sequence dst of another.
 void add_cache(llama_kv_cache & from, llama_seq_id src, llama_kv_cache & to, llama_seq_id dst, llama_pos p0, llama_pos p1, llama_seq_id by) {
     const bool whole = copy_cache(from, src, to, by, p0, p1) == (size_t) (p1 - p0);
@@ -284,22 +279,22 @@ void hearth::copy_cells(llama_memory_t from, llama_seq_id src, llama_memory_t to
 void hearth::add_cells(hearth_context & c, llama_memory_t from, llama_seq_id src, llama_seq_id dst, llama_pos p0, llama_pos p1) {
     if (const auto * both = windowed_cache(from)) {
         const llama_kv_cache_iswa & to = *windowed_cache(c.mem);
-        add_cache(*both->get_base(), src, *to.get_base(), dst, p0, p1, between(c));
+        add_cache(*both->get_base(), src, *to.get_base(), dst, p0, p1, transit(c));
         // Of more than a window the end does not see the beginning, which others may
         // begin with, so a window at a time is the end of a sequence of its own.
         const auto       window = (llama_pos) llama_model_n_swa(c.model->model);
         llama_kv_cache & seen   = *both->get_swa();
         for (llama_pos r0 = p0; r0 < p1; r0 += window) {
             const llama_pos r1 = std::min(r0 + window, p1);
-            seen.seq_cp(src, between(c), r0, r1);
-            add_cache(seen, between(c), *to.get_swa(), dst, r0, r1, between(c));
-            seen.seq_rm(between(c), -1, -1);
+            seen.seq_cp(src, transit(c), r0, r1);
+            add_cache(seen, transit(c), *to.get_swa(), dst, r0, r1, transit(c));
+            seen.seq_rm(transit(c), -1, -1);
         }
         if (to.get_base()->seq_pos_max(dst) != p1 - 1) {
             throw std::runtime_error("not all cells arrived");
         }
     } else if (c.traits.unified) {
-        add_cache(*plain_cache(from), src, *plain_cache(c.mem), dst, p0, p1, between(c));
+        add_cache(*plain_cache(from), src, *plain_cache(c.mem), dst, p0, p1, transit(c));
     } else {
         copy_cells(from, src, c.mem, dst, 0, p1);
     }

@@ -230,12 +230,6 @@ class run_reader : public llama_io_read_i {
     size_t               seen  = 0;
 };
 
-// The sequence that a run lies in meanwhile: the first id behind those that Go
-// knows. It is empty before and after.
-llama_seq_id transit(const hearth_context & c) {
-    return c.traits.sequences + c.traits.holders;
-}
-
 struct emptied {
     llama_memory_t mem;
     llama_seq_id   seq;
@@ -243,6 +237,10 @@ struct emptied {
 };
 
 } // namespace
+
+llama_seq_id hearth::transit(const hearth_context & c) {
+    return c.traits.sequences + c.traits.holders;
+}
 
 bool hearth::can_keep_runs(const hearth_context & c) {
     return c.traits.unified && !caches_of(c).empty() && transit(c) < (llama_seq_id) llama_max_parallel_sequences();

@@ -36,7 +36,7 @@ func saveAll(t *testing.T, c *Context, seq, n, length int32) (at []int32, saved 
 func loadAll(t *testing.T, c *Context, seq int32, at []int32, saved [][]byte) {
 	t.Helper()
 	for i, data := range saved {
-		if err := c.LoadRun(seq, at[i], at[i+1], data); err != nil {
+		if err := c.loadRun(seq, at[i], at[i+1], data); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,12 +133,12 @@ func TestWrongRunsAreRefused(t *testing.T) {
 		"no buffer":                    second(c.SaveRun(0, 0, 4, nil)),
 		"a small buffer":               second(c.SaveRun(0, 0, 5, buf)),
 		"an empty sequence":            second(c.SaveRun(1, 0, 4, buf)),
-		"loading into a hole":          c.LoadRun(1, 4, 8, saved[1]),
-		"loading over others":          c.LoadRun(0, 0, 4, saved[0]),
-		"another length":               c.LoadRun(1, 0, 5, saved[0]),
-		"fewer bytes":                  c.LoadRun(1, 0, 4, saved[0][:len(saved[0])-1]),
-		"no bytes":                     c.LoadRun(1, 0, 4, nil),
-		"other positions":              c.LoadRun(1, 0, 4, saved[1]),
+		"loading into a hole":          c.loadRun(1, 4, 8, saved[1]),
+		"loading over others":          c.loadRun(0, 0, 4, saved[0]),
+		"another length":               c.loadRun(1, 0, 5, saved[0]),
+		"fewer bytes":                  c.loadRun(1, 0, 4, saved[0][:len(saved[0])-1]),
+		"no bytes":                     c.loadRun(1, 0, 4, nil),
+		"other positions":              c.loadRun(1, 0, 4, saved[1]),
 	} {
 		if !errors.Is(err, errRun) {
 			t.Errorf("%s: %v", name, err)
@@ -148,7 +148,7 @@ func TestWrongRunsAreRefused(t *testing.T) {
 	for i := 0; i < len(saved[0]); i += 1 + i/64 {
 		bad := slices.Clone(saved[0])
 		bad[i] ^= 0x41
-		if err := c.LoadRun(1, 0, 4, bad); err != nil && (!errors.Is(err, errRun) || c.SeqPosMax(1) != -1) {
+		if err := c.loadRun(1, 0, 4, bad); err != nil && (!errors.Is(err, errRun) || c.SeqPosMax(1) != -1) {
 			t.Fatalf("byte %d changed: %v, and the sequence ends at %d", i, err, c.SeqPosMax(1))
 		}
 		c.SeqRemove(1, -1, -1)
@@ -159,7 +159,7 @@ func TestWrongRunsAreRefused(t *testing.T) {
 		long = append(long, ids[1])
 	}
 	prompt(t, full, 0, 0, long)
-	if err := full.LoadRun(1, 0, 4, saved[0]); !errors.Is(err, errRun) || full.SeqPosMax(1) != -1 || full.SeqPosMax(0) != int32(len(long))-1 {
+	if err := full.loadRun(1, 0, 4, saved[0]); !errors.Is(err, errRun) || full.SeqPosMax(1) != -1 || full.SeqPosMax(0) != int32(len(long))-1 {
 		t.Errorf("a full cache: %v; the sequences end at %d and %d", err, full.SeqPosMax(0), full.SeqPosMax(1))
 	}
 	full.SeqRemove(0, -1, -1)
@@ -168,7 +168,7 @@ func TestWrongRunsAreRefused(t *testing.T) {
 		t.Errorf("after the refusals a run ends at %d", full.SeqPosMax(1))
 	}
 	split := newContext(t, m, ContextOptions{Cells: 256, Sequences: 2, Threads: 1})
-	if split.Traits().Keep || split.WhyNotKept() == "" || split.RunBytes(4) != 0 || !errors.Is(split.LoadRun(0, 0, 4, saved[0]), errRun) {
+	if split.Traits().Keep || split.WhyNotKept() == "" || split.RunBytes(4) != 0 || !errors.Is(split.loadRun(0, 0, 4, saved[0]), errRun) {
 		t.Error("a split cache keeps runs")
 	}
 	all := newContext(t, m, ContextOptions{Cells: 256, Sequences: 256, Unified: true, Threads: 1})
@@ -179,8 +179,8 @@ func TestWrongRunsAreRefused(t *testing.T) {
 
 func second(_ int, err error) error { return err }
 
-// LoadRun loads one run.
-func (c *Context) LoadRun(seq, p0, p1 int32, data []byte) error {
+// loadRun loads one run.
+func (c *Context) loadRun(seq, p0, p1 int32, data []byte) error {
 	return second(c.LoadRuns(seq, p0, []int32{p1}, [][]byte{data}))
 }
 
