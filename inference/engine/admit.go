@@ -9,6 +9,7 @@ type hit struct {
 	leader *sequence // will hold the first want tokens: worth waiting for
 	want   int
 	blocks []*prefixstore.Block // of the store, from position have on
+	until  int                  // the position behind the last token of use in them
 }
 
 // lookup finds the best prefix for c, among the sequences of its scope. Only

@@ -12,8 +12,7 @@ import (
 // prefix that has to go at once what is beyond that is lost, from its end.
 
 const (
-	// maxBlock is the most tokens of a block: what two prompts have in common is
-	// used up to the end of a block.
+	// maxBlock is the most tokens of a block: what is stored is moved in whole ones.
 	maxBlock = 64
 	// saveBytes and loadBytes are what one step moves at most, a block beside.
 	saveBytes = 64 << 20
@@ -44,11 +43,10 @@ func (l *loop) prefix(c *choice, ticket uint64) hit {
 	if l.store == nil || c.req.probe || l.running == 0 && c.req.repeatable() {
 		return h
 	}
-	chain := l.stored(c)
+	chain, end := l.stored(c)
 	if len(chain) == 0 {
 		return h
 	}
-	end := chain[len(chain)-1].End()
 	least := l.leastShare(c)
 	if h.leader != nil && end < h.want+least || end < h.have+least {
 		return h
@@ -58,20 +56,25 @@ func (l *loop) prefix(c *choice, ticket uint64) hit {
 		k++
 	}
 	h.leader, h.want = nil, 0
-	h.blocks, h.have = chain[k:], chain[k].Start()
+	h.blocks, h.have, h.until = chain[k:], chain[k].Start(), end
 	if h.have == 0 || !l.b.SeqIntact(h.source.id, int32(h.have)) {
 		h.source, h.have, h.blocks = nil, 0, chain
 	}
 	return h
 }
 
-// stored searches the store for c. The same is found until the store changes.
-func (l *loop) stored(c *choice) []*prefixstore.Block {
+// stored searches the store for c, and returns the blocks and up to where they hold
+// its tokens. The same is found until the store changes.
+func (l *loop) stored(c *choice) (chain []*prefixstore.Block, end int) {
 	if v := l.store.Version(); c.storedAt != v+1 || c.storedFor != len(c.tokens) {
-		c.stored = l.store.Find(c.req.scope.key(), c.tokens[:len(c.tokens)-1], c.stored[:0])
+		room := 0 // where the end of what was loaded cannot be given up again
+		if l.t.TrimTail && l.t.Window == 0 {
+			room = c.reserve(l.cfg.Reserve)
+		}
+		c.stored, c.storedEnd = l.store.FindMost(c.req.scope.key(), c.tokens[:len(c.tokens)-1], room, c.stored[:0])
 		c.storedAt, c.storedFor = v+1, len(c.tokens)
 	}
-	return c.stored
+	return c.stored, c.storedEnd
 }
 
 // key names a scope for the store.
@@ -95,7 +98,7 @@ func (l *loop) load(s *sequence, h hit) {
 		l.store.Unpin(h.blocks)
 		return
 	}
-	s.blocks = append(s.blocks[:0], h.blocks...)
+	s.blocks, s.until = append(s.blocks[:0], h.blocks...), h.until
 	l.loading++
 }
 
@@ -158,7 +161,7 @@ func (l *loop) loadSome(s *sequence, room int) (bytes int, wait bool) {
 	for _, b := range s.blocks[:n] {
 		l.cells.extend(&s.chain, b.End()-b.Start())
 		l.change(s, b.End(), s.promised, s.end)
-		l.store.Restored(b)
+		l.store.Restored(b, min(b.End(), s.until)-b.Start())
 	}
 	clear(l.runs)
 	l.store.Unpin(s.blocks[:n])
@@ -180,6 +183,7 @@ func (l *loop) loadSome(s *sequence, room int) (bytes int, wait bool) {
 // loaded lets s, of which nothing more is to be loaded, compute the rest.
 func (l *loop) loaded(s *sequence) {
 	l.endLoad(s)
+	l.cut(s, s.until) // the last block may go on otherwise
 	if !l.b.SeqIntact(s.id, int32(s.held)) {
 		l.cut(s, 0)
 	}

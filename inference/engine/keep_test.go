@@ -120,14 +120,67 @@ func TestStoredPrefixIsLoadedOnce(t *testing.T) {
 	h.settle()
 	for i, s := range streams {
 		a := read(t, s)
-		if least := len(system) / 16 * 16; a.err != nil || a.usage.CachedTokens < least {
+		if least := len(system + " "); a.err != nil || a.usage.CachedTokens < least {
 			t.Errorf("request %d: %v, %d tokens cached, want %d", i, a.err, a.usage.CachedTokens, least)
 		}
 	}
-	if want := len(system) / 16 * 16; seen.restored != want {
+	if want := len(system + " "); seen.restored != want {
 		t.Errorf("%d tokens were restored, want %d", seen.restored, want)
 	}
 	h.shut()
+}
+
+// Prompts that turn off within a stored block begin with what they have in common
+// with it, from memory or from its file, in one pool or in streams.
+func TestPartOfAStoredBlock(t *testing.T) {
+	first := system + strings.Repeat("a", 100)
+	for _, c := range []struct {
+		name         string
+		same, tokens int // of the next prompt: with the first, and in all
+		restored     int
+		window       bool
+	}{
+		{name: "the end of a block", same: 96, tokens: 150, restored: 96},
+		{name: "a part of the next", same: 107, tokens: 150, restored: 107},
+		{name: "too little of the next", same: 98, tokens: 150, restored: 96},
+		{name: "the block ends behind the prompt", same: 100, tokens: 109, restored: 100},
+		{name: "and behind the answer", same: 100, tokens: 102, restored: 96},
+		{name: "the same prompt but for its end", same: 123, tokens: 124, restored: 123},
+		{name: "a sliding window", same: 107, tokens: 150, restored: 96, window: true},
+	} {
+		for _, disk := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, disk=%t", c.name, disk), func(t *testing.T) {
+				store, seen := newStore(t, 1<<20)
+				if disk {
+					store, seen = onDisk(t, t.TempDir())
+					defer store.Close()
+				}
+				o := enginetest.Options{Cells: 4000, Keep: true}
+				if c.window {
+					o.Window = 512 // nothing is given up
+				}
+				h := newHarness(t, o, Config{Store: store})
+				h.put(ask(first, 5))
+				h.settle()
+				for _, s := range h.l.seqs {
+					if s != nil {
+						h.l.evict(s)
+					}
+				}
+				r := ask(first[:c.same]+strings.Repeat("b", c.tokens-c.same), 5)
+				s := h.put(r)
+				h.settle()
+				a := read(t, s)
+				if want := expected(h.b, r, 0); a.text[0] != want {
+					t.Errorf("%q, want %q", a.text[0], want)
+				}
+				if a.usage.CachedTokens != c.restored || seen.tokens() != c.restored {
+					t.Errorf("%d tokens cached and %d restored, want %d", a.usage.CachedTokens, seen.tokens(), c.restored)
+				}
+				h.shut()
+			})
+		}
+	}
 }
 
 // What leaves the cache is found by nobody else.
@@ -277,7 +330,7 @@ func TestPrefixesOutliveTheEngine(t *testing.T) {
 			}
 			want := 0
 			if start > 0 {
-				want = len(system+" and a question") / 16 * 16
+				want = len(system+" and a question") - 1 // its logits are needed
 			}
 			if a.text[0] != text || a.usage.CachedTokens != want || seen.tokens() != want {
 				t.Errorf("start %d: %q after %q, %d tokens cached and %d restored, want %d", start, a.text[0], text, a.usage.CachedTokens, seen.tokens(), want)
@@ -356,7 +409,7 @@ func TestReadingHoldsNobody(t *testing.T) {
 		})
 	}
 	waitFor(t, func() bool { h.turn(); return ended(waits) })
-	if a := read(t, waits); a.err != nil || a.usage.CachedTokens != len(system)/16*16 || seen.tokens() != a.usage.CachedTokens {
+	if a := read(t, waits); a.err != nil || a.usage.CachedTokens != len(system) || seen.tokens() != a.usage.CachedTokens {
 		t.Errorf("%v, %d tokens cached", a.err, a.usage.CachedTokens)
 	}
 	h.settle()

@@ -187,8 +187,8 @@ func (l *loop) inStep(s *sequence) bool {
 // whose sequence goes to id. To exchange the two later costs three times as much.
 func (l *loop) outside(id int32, c *choice, h hit) int32 {
 	begun := h.have
-	if n := len(h.blocks); n > 0 {
-		begun = h.blocks[n-1].End()
+	if len(h.blocks) > 0 {
+		begun = h.until
 	}
 	if !l.streaming() || h.leader == nil && len(c.tokens)-begun <= l.aside.least {
 		return id

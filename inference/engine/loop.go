@@ -23,6 +23,7 @@ type sequence struct {
 	source   *sequence            // the leader whose prefix this one waits for, or nil
 	promised int                  // cells that will come from source
 	blocks   []*prefixstore.Block // that are still to be loaded, in their order
+	until    int                  // the position behind the last token of use in them
 	passed   int                  // steps of other adapters since the last of its own
 	aside    bool                 // its next tokens are computed beside the steps
 	own      bool                 // what comes from source is copied: it takes cells of its own

@@ -149,6 +149,7 @@ type choice struct {
 	last    time.Time // of the last token
 
 	stored    []*prefixstore.Block // what the store had for it when it was
+	storedEnd int                  // and up to where it held the tokens
 	storedAt  uint64               // of this version, and one
 	storedFor int                  // and tokens had this length
 

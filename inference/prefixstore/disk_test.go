@@ -97,8 +97,8 @@ func TestPrefixesOutliveTheProcess(t *testing.T) {
 		t.Errorf("found %d, %d, %d and %d tokens", a, b, c, d)
 	}
 	for _, b := range s.Find("x", seq(14), nil) {
-		s.Restored(b)
-		s.Restored(b) // now from memory
+		s.Restored(b, len(b.tokens))
+		s.Restored(b, len(b.tokens)) // now from memory
 	}
 	if o.restored[Disk] != 14 || o.restored[RAM] != 14 {
 		t.Errorf("restored %v", o.restored)

@@ -4,7 +4,8 @@
 // A prefix is kept in blocks of a fixed number of tokens, and one shorter block at
 // its end. Blocks form a tree: prompts that begin alike hold their common blocks
 // once. A block is found by a digest over all tokens before it and its own, and is
-// taken only if its tokens are those that are asked for. Prefixes of one scope are
+// taken only if its tokens are those that are asked for; at the end of what is asked
+// for, those it begins with. Prefixes of one scope are
 // never found by another. What the bytes of a block mean is the business of those
 // who save and load them.
 //

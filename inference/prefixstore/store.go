@@ -111,6 +111,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	blocks  map[digest]*Block
+	parts   map[digest]*Block   // by the beginning of their tokens, see FindMost
 	roots   map[digest][]uint32 // by scope: shorter blocks at position 0, by length
 	order   Block               // sentinel of the orders of use
 	held    [tiers]holding
@@ -135,7 +136,7 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{
 		block: o.Block, limit: int64(o.RAM), obs: o.Observer,
-		blocks: map[digest]*Block{}, roots: map[digest][]uint32{},
+		blocks: map[digest]*Block{}, parts: map[digest]*Block{}, roots: map[digest][]uint32{},
 	}
 	for t := range s.order.order {
 		s.order.order[t] = links{&s.order, &s.order}
@@ -159,6 +160,7 @@ func (s *Store) Close() error {
 		s.release(b)
 	}
 	clear(s.blocks)
+	clear(s.parts)
 	clear(s.roots)
 	for t := range s.order.order {
 		s.order.order[t] = links{&s.order, &s.order}
@@ -204,46 +206,6 @@ func (s *Store) child(parent digest, tokens []int32) digest {
 	}
 	s.scratch = buf
 	return sha256.Sum256(buf)
-}
-
-// Find appends to chain the blocks that hold the beginning of tokens, in their
-// order, and returns it. What it costs depends on the number of tokens and not on
-// how many blocks there are.
-func (s *Store) Find(scope string, tokens []int32, chain []*Block) []*Block {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := root(scope)
-	shorts := s.roots[at]
-	var parent *Block
-	for {
-		var next *Block
-		if len(tokens) >= s.block {
-			next = s.get(s.child(at, tokens[:s.block]), parent, tokens[:s.block])
-		}
-		if next == nil {
-			// The end of a prefix may lie here: the longest that fits.
-			for n := min(len(shorts), len(tokens)+1) - 1; n > 0 && next == nil; n-- {
-				if shorts[n] > 0 {
-					next = s.get(s.child(at, tokens[:n]), parent, tokens[:n])
-				}
-			}
-			if next != nil {
-				chain = append(chain, next)
-			}
-			return chain
-		}
-		chain = append(chain, next)
-		at, shorts, parent, tokens = next.key, next.shorts, next, tokens[s.block:]
-	}
-}
-
-// get finds a block by its digest; a digest alone proves nothing.
-func (s *Store) get(key digest, parent *Block, tokens []int32) *Block {
-	b := s.blocks[key]
-	if b == nil || b.parent != parent || !slices.Equal(b.tokens, tokens) {
-		return nil
-	}
-	return b
 }
 
 // Use notes that the blocks of a chain, in the order of Find, are of use now.
@@ -334,15 +296,15 @@ func (s *Store) Data(b *Block) (cells []byte, wait bool) {
 	return nil, true
 }
 
-// Restored counts a block that was loaded.
-func (s *Store) Restored(b *Block) {
+// Restored counts a block that was loaded, and so many of its tokens used.
+func (s *Store) Restored(b *Block, tokens int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tier := RAM
 	if b.read {
 		b.read, tier = false, Disk
 	}
-	s.obs.Restored(tier, len(b.tokens))
+	s.obs.Restored(tier, tokens)
 }
 
 // Lost counts blocks that should have come and did not, as there was no time to copy

@@ -205,6 +205,71 @@ func TestLeastUsedGoesFirstFromItsEnd(t *testing.T) {
 	}
 }
 
+// Where tokens turn off within a block, as much of it is found as they have in common.
+func TestBeginningsOfBlocks(t *testing.T) {
+	long := seq(40)
+	other := func(same, n int) []int32 { // the first tokens of long, and then others
+		return append(slices.Clone(long[:same]), slices.Repeat([]int32{-1}, n-same)...)
+	}
+	for name, c := range map[string]struct {
+		put  [][]int32
+		find []int32
+		room int
+		end  int
+	}{
+		"nothing is there":                     {nil, long, 99, 0},
+		"all whole blocks":                     {[][]int32{long[:32]}, long[:32], 99, 32},
+		"a part of the last":                   {[][]int32{long[:32]}, other(27, 40), 99, 27},
+		"less than asked for":                  {[][]int32{long[:32]}, long[:23], 99, 23},
+		"a part of the first":                  {[][]int32{long[:32]}, other(6, 40), 99, 6},
+		"less than a quarter":                  {[][]int32{long[:32]}, other(17, 40), 99, 16},
+		"a quarter":                            {[][]int32{long[:32]}, other(18, 40), 99, 18},
+		"just room":                            {[][]int32{long[:32]}, other(27, 40), 32, 27},
+		"no room":                              {[][]int32{long[:32]}, other(27, 40), 31, 24},
+		"a part of an end":                     {[][]int32{long[:30]}, other(28, 40), 99, 28},
+		"an end, whole":                        {[][]int32{long[:30]}, long, 99, 30},
+		"more than an end":                     {[][]int32{other(27, 32), long[:26]}, long, 99, 27},
+		"more than an end, and no room":        {[][]int32{other(27, 32), long[:26]}, long, 31, 26},
+		"an end that is more":                  {[][]int32{other(25, 32), long[:26]}, long, 99, 26},
+		"the newest of those that begin alike": {[][]int32{other(31, 32), other(30, 32)}, long, 99, 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t, Options{Config: Config{RAM: 1 << 20}, Block: 8})
+			for _, p := range c.put {
+				if n := put(t, s, "x", p); n != len(p) {
+					t.Fatalf("%d tokens of %d were stored", n, len(p))
+				}
+			}
+			if n := most(t, s, "x", c.find, c.room); n != c.end {
+				t.Errorf("%d tokens were found, want %d", n, c.end)
+			}
+			if n := most(t, s, "y", c.find, c.room); n != 0 {
+				t.Errorf("%d tokens of another's were found", n)
+			}
+		})
+	}
+}
+
+// most checks what FindMost finds of tokens, and returns how many they are.
+func most(t testing.TB, s *Store, scope string, tokens []int32, room int) int {
+	t.Helper()
+	chain, end := s.FindMost(scope, tokens, room, nil)
+	at := 0
+	for i, b := range chain {
+		last := i == len(chain)-1
+		alike := min(end, b.End()) - b.Start()
+		if b.Start() != at || !last && len(b.tokens) != s.block || b.gone || b.End() > max(room, end) ||
+			alike <= 0 || !slices.Equal(b.tokens[:alike], tokens[at:at+alike]) {
+			t.Fatalf("block %d of %d begins at %d and holds %d, of which %d are said to be of use", i, len(chain), b.Start(), b.tokens, alike)
+		}
+		at = b.End()
+	}
+	if whole := s.Find(scope, tokens, nil); at < end || len(whole) > 0 && whole[len(whole)-1].End() > end {
+		t.Fatalf("up to %d tokens are said to be there, in blocks up to %d and %d", end, at, len(whole))
+	}
+	return end
+}
+
 // Whatever is put, used, pinned and dropped in any order: what is found is what
 // was put, the bound holds, and nothing is lost while there is room.
 func TestAnyOrder(t *testing.T) {
@@ -227,6 +292,7 @@ func TestAnyOrder(t *testing.T) {
 				}
 			case 2:
 				got(rt2{t, rt}, s, in, all)
+				most(rt2{t, rt}, s, in, all, rapid.IntRange(0, 16).Draw(rt, "room"))
 			case 3:
 				chain := s.Find(in, all, nil)
 				s.Use(chain)
@@ -291,6 +357,11 @@ func check(t *rapid.T, s *Store, limit int64) {
 			t.Fatalf("books say that %d blocks go on from one; counted %d", b.children, children[b])
 		}
 	}
+	for _, b := range s.parts {
+		if s.blocks[b.key] != b {
+			t.Fatal("a block that is gone can be found by its beginning")
+		}
+	}
 	if held := s.held[inRAM]; used != held.bytes || used > limit || order != held.blocks {
 		t.Fatalf("books say %d bytes, counted %d of %d; %d blocks, %d in order", held.bytes, used, limit, held.blocks, order)
 	}
@@ -318,6 +389,13 @@ func TestSearchAllocatesNothing(t *testing.T) {
 	}
 	if len(chain) != 5 {
 		t.Errorf("%d blocks found", len(chain))
+	}
+	tokens = append(slices.Clone(tokens[:3*64+20]), tokens...)
+	if n := testing.AllocsPerRun(100, func() { chain, _ = s.FindMost("x", tokens, 1<<20, chain[:0]) }); n != 0 {
+		t.Errorf("a search for the most allocates %v times", n)
+	}
+	if len(chain) != 4 {
+		t.Errorf("%d blocks found with the most tokens", len(chain))
 	}
 }
 

@@ -7,6 +7,7 @@ import "slices"
 // insert puts b into the tree.
 func (s *Store) insert(b *Block) {
 	s.blocks[b.key] = b
+	s.enterParts(b)
 	s.version++
 	if b.parent != nil {
 		b.parent.children++
@@ -101,6 +102,7 @@ func (s *Store) makeRoom(n int64) bool {
 // remove takes b, which nothing goes on from, out of the tree.
 func (s *Store) remove(b *Block, reason string) {
 	delete(s.blocks, b.key)
+	s.leaveParts(b)
 	if b.data != nil {
 		s.leave(b, inRAM, roundUp(b.size), reason)
 	}
