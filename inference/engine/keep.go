@@ -225,7 +225,7 @@ func (l *loop) keep(s *sequence, key []int32) (left int) {
 		last = chain[len(chain)-1]
 		pos = last.End()
 	}
-	for len(key)-pos >= minTail && l.saved < saveBytes {
+	for len(key)-pos >= minTail && l.saved < l.saveMost {
 		n := min(block, len(key)-pos)
 		size := l.b.RunBytes(n)
 		b, err := l.store.Add(s.scope.key(), last, key[pos:pos+n], size, func(buf []byte) (int, error) {

@@ -436,7 +436,7 @@ func TestWhatAStepCannotSaveIsCounted(t *testing.T) {
 			s = other
 		}
 	}
-	h.l.saved = saveBytes
+	h.l.saved = h.l.saveMost
 	h.l.evict(s)
 	if store.Len() != 0 || seen.dropped[prefixstore.Unsaved] != 6 {
 		t.Errorf("%d cells were evicted: %d blocks are stored, and %v dropped", s.held, store.Len(), seen.dropped)

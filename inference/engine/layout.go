@@ -114,11 +114,32 @@ func (l *loop) lay() {
 	if l.loading > 0 {
 		return // those cells are asked for in the layout that there was
 	}
-	l.layout.regret, l.layout.poolOnly = 0, false
-	if l.t.Unified && !l.fitsStreams() {
-		return
+	fits := !l.t.Unified || l.fitsStreams()
+	if fits && l.keepLeft(!l.t.Unified) > 0 {
+		return // the next step goes on
 	}
-	l.relayout(!l.t.Unified)
+	l.layout.regret, l.layout.poolOnly = 0, false
+	if fits {
+		l.relayout(!l.t.Unified)
+	}
+}
+
+// keepLeft stores the idle prefixes for which there will be no place, as far as the
+// step has bytes left to move, and returns how many blocks those were not enough for.
+func (l *loop) keepLeft(unified bool) (left int) {
+	if l.store == nil || l.idle == 0 {
+		return 0
+	}
+	order := l.inOrder()
+	_, ids := l.places(order, unified)
+	for i, s := range order {
+		if ids[i] < 0 && !s.kept {
+			n := l.keep(s, l.index.keys[s.id])
+			s.kept = n == 0
+			left += n
+		}
+	}
+	return left
 }
 
 // closeGaps makes neighbours of those that decode in streams, where copying their
@@ -256,24 +277,17 @@ func (l *loop) fitsStreams() bool {
 	return total <= l.t.Cells
 }
 
-// relayout moves the running sequences and, as far as there is room, the idle
-// prefixes, and puts the books in order. Those that run become neighbours. If the
-// backend cannot, it is not asked again: what lies in one pool stays there, and
-// what lies in streams, which is not where everything fits, is given up.
-func (l *loop) relayout(unified bool) {
-	order := l.inOrder()
-	next := make([]*sequence, len(l.seqs))
-	index := newPrefixes()
-	moves := make([]inference.SeqMove, 0, len(order))
-	gone := order[:0:0]
-	kept := order[:0]
+// places returns who is where when the sequences of order have moved, and the id of
+// each; -1: there is no place for it.
+func (l *loop) places(order []*sequence, unified bool) (next []*sequence, ids []int32) {
+	next, ids = make([]*sequence, len(l.seqs)), make([]int32, len(order))
 	low, room := int32(0), l.t.Cells
 	for _, s := range order {
 		if s.owner != nil {
 			room -= s.end
 		}
 	}
-	for _, s := range order {
+	for i, s := range order {
 		id := low
 		switch {
 		case s.owner != nil:
@@ -286,12 +300,33 @@ func (l *loop) relayout(unified bool) {
 			id = lastFree(next, l.t.Sequences)
 			room -= s.held
 		}
+		if ids[i] = id; id >= 0 {
+			next[id] = s
+		}
+	}
+	return next, ids
+}
+
+// relayout moves the running sequences and, as far as there is room, the idle
+// prefixes, and puts the books in order. Those that run become neighbours. If the
+// backend cannot, it is not asked again: what lies in one pool stays there, and
+// what lies in streams, which is not where everything fits, is given up.
+func (l *loop) relayout(unified bool) {
+	order := l.inOrder()
+	next, ids := l.places(order, unified)
+	index := newPrefixes()
+	moves := make([]inference.SeqMove, 0, len(order))
+	gone := order[:0:0]
+	kept := order[:0]
+	for i, s := range order {
+		id := ids[i]
 		if id < 0 {
-			l.save(s, l.index.keys[s.id])
+			if !s.kept {
+				l.save(s, l.index.keys[s.id])
+			}
 			gone = append(gone, s)
 			continue
 		}
-		next[id] = s
 		kept = append(kept, s)
 		m := inference.SeqMove{From: s.id, To: id}
 		if s.filed {

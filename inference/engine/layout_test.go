@@ -3,12 +3,14 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"hearth/inference"
 	"hearth/inference/engine/enginetest"
+	"hearth/inference/prefixstore"
 )
 
 // eitherWay is a cache whose cells are moved as soon as a step loses by their layout.
@@ -85,6 +87,64 @@ func TestLayoutFollowsTheLoad(t *testing.T) {
 	}
 	if h.l.layout.moved != uint64(len(relayouts(h))) {
 		t.Errorf("%d moves counted", h.l.layout.moved)
+	}
+}
+
+// TestWhatHasNoPlaceIsStoredBefore: the cells are moved when all idle prefixes that no
+// stream holds are stored, which takes several steps; also where the store has no room
+// for them together.
+func TestWhatHasNoPlaceIsStoredBefore(t *testing.T) {
+	for _, small := range []bool{false, true} {
+		t.Run(fmt.Sprintf("small=%t", small), func(t *testing.T) {
+			o := eitherWay()
+			o.Streams, o.Keep = 300, true
+			room := 1 << 20
+			if small {
+				room = 30 * os.Getpagesize() // a block takes a page
+			}
+			store, seen := newStore(t, room)
+			h := newHarness(t, o, Config{Store: store, Prefix: PrefixConfig{MinShare: 4, MinKeep: 8, Cells: 2000}})
+			defer h.shut()
+			h.l.saveMost = 10 * h.b.RunBytes(16)
+			h.l.layout.off = true // until the prefixes are there
+			long := func(i int) *Request { return unlike(i, 100, 5) }
+			for i := range 3 {
+				h.put(long(i))
+				h.settle()
+			}
+			if h.l.idle != 3 || store.Len() != 0 {
+				t.Fatalf("%d prefixes are idle and %d blocks stored", h.l.idle, store.Len())
+			}
+			h.l.layout.off = false
+			asked := []*Request{unlike(4, 20, 60), unlike(5, 20, 60), unlike(6, 20, 60)}
+			streams := h.submitAll(t, asked...)
+			steps := 0
+			for len(relayouts(h)) == 0 {
+				h.turn()
+				if h.l.idle == 3 && store.Len() > 0 {
+					steps++
+				}
+				if steps > 100 {
+					t.Fatal("the cells are never moved")
+				}
+			}
+			if h.l.idle != 0 || steps < 5 || seen.dropped[prefixstore.Unsaved] != 0 {
+				t.Errorf("after %d steps %d prefixes are idle, and dropped were %v", steps, h.l.idle, seen.dropped)
+			}
+			answers(t, h, asked, streams)
+			for i := range 3 {
+				r := long(i)
+				s := h.put(r)
+				h.settle()
+				a := read(t, s)
+				if want := expected(h.b, r, 0); a.text[0] != want {
+					t.Errorf("request %d: %q, want %q", i, a.text[0], want)
+				}
+				if least := len(r.Prompt) - 1; !small && a.usage.CachedTokens < least {
+					t.Errorf("request %d: %d tokens cached, want %d", i, a.usage.CachedTokens, least)
+				}
+			}
+		})
 	}
 }
 

@@ -81,12 +81,13 @@ type loop struct {
 	aside   aside
 
 	// Of the store of prefixes: see keep.go.
-	store   *prefixstore.Store   // nil: there is none
-	chain   []*prefixstore.Block // of a search; reused
-	loading int                  // sequences that get blocks
-	runs    [][]byte             // of blocks that are loaded; reused, as ends
-	ends    []int32
-	saved   int // bytes that this step stored
+	store    *prefixstore.Store   // nil: there is none
+	chain    []*prefixstore.Block // of a search; reused
+	loading  int                  // sequences that get blocks
+	runs     [][]byte             // of blocks that are loaded; reused, as ends
+	ends     []int32
+	saved    int // bytes that this step stored
+	saveMost int // saveBytes; tests have less
 
 	// Of the step in hand; the memory is reused.
 	batch     inference.Batch
@@ -135,6 +136,7 @@ func newLoop(b Backend, cfg Config, obs Observer) *loop {
 			target: float64(cfg.TargetITL), min: cfg.MinChunk,
 			max: min(cfg.MaxChunk, capacity(t)),
 		},
+		saveMost: saveBytes,
 		aside:    aside{least: asideLeast, most: asideMost, cells: asideCells},
 		rows:     make([]inference.SampleRow, 0, cfg.Sequences+cfg.guesses()),
 		sampled:  make([]inference.Sampled, cfg.Sequences+cfg.guesses()),
