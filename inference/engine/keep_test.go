@@ -131,7 +131,7 @@ func TestStoredPrefixIsLoadedOnce(t *testing.T) {
 }
 
 // Prompts that turn off within a stored block begin with what they have in common
-// with it, from memory or from its file, in one pool or in streams.
+// with it, from memory or from its file.
 func TestPartOfAStoredBlock(t *testing.T) {
 	first := system + strings.Repeat("a", 100)
 	for _, c := range []struct {
